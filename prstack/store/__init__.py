@@ -1,0 +1,1 @@
+"""What lies between stages: run directories, manifests, journaled Parquet parts, readers that quarantine."""

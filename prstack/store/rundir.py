@@ -1,0 +1,205 @@
+"""Run directories: a folder a stage, each with a manifest; one writer at a time.
+
+    runs/2026-11-22_21-40-00-laptop/
+        run.json            name, command, configuration
+        world/ synthesis/ distill/ …   each with manifest.json
+        metrics.jsonl  wandb/
+
+A stage is skipped when its manifest says `complete` under the same inputs (`fingerprint`), resumed when it is
+partial under the same inputs, and refused with the differing key when the inputs changed. Without `run_dir=`, an
+unfinished run of the same command and configuration that `runs/latest` points to is taken up again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prstack.errors import UserError
+from prstack.store.parts import write_text
+from prstack.store.records import canonical_json
+from prstack.types import SCHEMA_VERSION
+
+
+@dataclass(slots=True)
+class Manifest:
+    """What a stage made, from what, with which configuration and code."""
+
+    stage: str
+    status: str
+    """`partial` or `complete`."""
+    fingerprint: dict[str, Any]
+    """The part of the configuration, and the content hashes of the inputs, that decide what is made."""
+    config: dict[str, Any]
+    schema_version: int = SCHEMA_VERSION
+    counts: dict[str, Any] = field(default_factory=dict)
+    content_hash: str = ""
+    git_revision: str = ""
+    started: str = ""
+    seconds: float = 0.0
+    """Over all sessions that worked on the stage."""
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def load(folder: Path) -> Manifest | None:
+        path = folder / "manifest.json"
+        if not path.exists():
+            return None
+        try:
+            return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as e:
+            raise UserError(f"{path}: not a manifest of this prstack ({e})") from e
+
+    def save(self, folder: Path) -> None:
+        write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", folder / "manifest.json")
+
+
+def git_revision() -> str:
+    """The commit of the source tree that runs, with `+` when it has uncommitted changes; empty outside git."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return ""
+    try:
+        git = lambda *a: subprocess.run(["git", "-C", str(here), *a], capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: E731
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+class Stage:
+    """One stage's folder while it is worked on. Use `RunDir.stage`."""
+
+    def __init__(self, folder: Path, name: str, fingerprint: dict, config: dict):
+        self.folder, self.name = folder, name
+        fingerprint = json.loads(canonical_json(fingerprint))
+        found = Manifest.load(folder)
+        if found and found.fingerprint != fingerprint:
+            raise UserError(
+                f"{folder} was made with other inputs: {_first_difference(found.fingerprint, fingerprint)}. "
+                f"Give another run_dir=, or remove {folder} to make it again."
+            )
+        if found and found.schema_version != SCHEMA_VERSION:
+            raise UserError(f"{folder} has schema version {found.schema_version}, this prstack writes {SCHEMA_VERSION}; give another run_dir=")
+        self.done = bool(found and found.status == "complete")
+        self.resumed = bool(found) and not self.done
+        self.manifest = found or Manifest(name, "partial", fingerprint, config, started=_now())
+        self.manifest.config = config
+        self._clock = time.monotonic()
+        if not self.done:
+            self.manifest.git_revision = git_revision()
+            folder.mkdir(parents=True, exist_ok=True)
+            self.manifest.save(folder)
+
+    def reopen(self) -> None:
+        """Takes up a complete stage again, to add to it (more episodes)."""
+        self.done, self.resumed = False, True
+        self.manifest.status = "partial"
+        self.manifest.save(self.folder)
+
+    def finish(self, counts: dict, content_hash: str, summary: dict | None = None) -> Manifest:
+        m = self.manifest
+        m.status, m.counts, m.content_hash, m.summary = "complete", counts, content_hash, summary or {}
+        m.seconds = round(m.seconds + time.monotonic() - self._clock, 1)
+        m.save(self.folder)
+        self.done = True
+        return m
+
+
+class RunDir:
+    """A run directory that this process may write; the lock goes with the process, however it ends."""
+
+    def __init__(self, path: Path, info: dict):
+        self.path = path.resolve()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115 - held until the process ends
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise UserError(f"{self.path}: another prstack process is writing there") from e
+        self.info_file = self.path / "run.json"
+        if self.info_file.exists():
+            info = {**json.loads(self.info_file.read_text()), **info}
+        self.info = info
+        write_text(json.dumps(info, indent=1) + "\n", self.info_file)
+
+    @staticmethod
+    def open(run_dir: str | None, root: str, name: str, command: str, key: dict) -> tuple[RunDir, bool]:
+        """The run directory of a command, and whether it was taken up from an earlier, unfinished attempt.
+
+        `key` is the configuration that decides what the run makes.
+        """
+        digest = hashlib.sha256(canonical_json([command, key]).encode()).hexdigest()[:16]
+        info = {"name": name, "command": command, "key": digest, "finished": False}
+        runs, resumed = Path(root), False
+        if run_dir:
+            path = Path(run_dir)
+            resumed = (path / "run.json").exists()
+        else:
+            path = RunDir.latest(root)
+            old = json.loads((path / "run.json").read_text()) if path and (path / "run.json").exists() else {}
+            resumed = bool(path) and old.get("key") == digest and not old.get("finished") and not _locked(path)
+            if not resumed:
+                path = _fresh(runs / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{name}")
+        run = RunDir(path, info)
+        _point_latest(runs, run.path)
+        return run, resumed
+
+    @staticmethod
+    def latest(root: str) -> Path | None:
+        """What `runs/latest` points to, if it is there."""
+        link = Path(root) / "latest"
+        return link.resolve() if link.exists() else None
+
+    def stage(self, name: str, fingerprint: dict, config: dict) -> Stage:
+        return Stage(self.path / name, name, fingerprint, config)
+
+    def finish(self) -> None:
+        self.info["finished"] = True
+        write_text(json.dumps(self.info, indent=1) + "\n", self.info_file)
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _fresh(path: Path) -> Path:
+    candidate, n = path, 2
+    while candidate.exists():
+        candidate, n = path.with_name(f"{path.name}-{n}"), n + 1
+    return candidate
+
+
+def _locked(path: Path) -> bool:
+    try:
+        with open(path / ".lock", "a+") as f:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except OSError:
+        return True
+
+
+def _point_latest(root: Path, target: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    link, tmp = root / "latest", root / f".latest-{os.getpid()}"
+    if link.exists() and not link.is_symlink():
+        raise UserError(f"{link} is not a link; move it away, prstack keeps it pointing to the newest run")
+    tmp.symlink_to(os.path.relpath(target, root.resolve()))
+    os.replace(tmp, link)
+
+
+def _first_difference(old: Any, new: Any, path: str = "") -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for k in sorted(set(old) | set(new)):
+            if old.get(k) != new.get(k):
+                return _first_difference(old.get(k), new.get(k), f"{path}.{k}" if path else k)
+    return f"{path} was {old!r}, is {new!r}"
