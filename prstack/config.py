@@ -7,9 +7,13 @@ UserError that names the key and the nearest right one.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
+import inspect
 import os
+import re
+import sys
 import types as pytypes
 import typing
 from dataclasses import dataclass, field
@@ -174,7 +178,7 @@ class DistillConfig:
     """File or folder of trajectories (Parquet or JSONL). Default: the run's synthesis stage."""
     tokenizer: str = "smollm2-135m-instruct"
     """Tokenizer of the model to train: the same names as engine.model."""
-    context: Positive = 4096
+    context: Positive = 8192
     """Length of a packed sequence, in tokens. Longer trajectories are rejected and counted."""
     wrong_actions: Literal["keep_corrected", "drop"] = "keep_corrected"
     """Whether corrected tool calls stay, followed by a reflection, or go with their results."""
@@ -183,6 +187,52 @@ class DistillConfig:
     """Parallel Ray Data workers."""
     part_records: Positive = 500
     """Records a committed part."""
+
+
+@dataclass
+class TrainerConfig:
+    """Training a model with Megatron-core. A step takes `global_batch` packed sequences of the training set."""
+
+    ep: Positive = 2
+    """Expert parallelism: ranks that the experts of a layer are spread over."""
+    tp: Positive = 1
+    """Tensor parallelism (with sequence parallelism): ranks that a layer is split over."""
+    pp: Positive = 1
+    """Pipeline parallelism: ranks that the layers are spread over."""
+    ranks: Positive | None = None
+    """Processes, one CPU core or GPU each. Default: as few as ep, tp and pp need; more are data-parallel."""
+    threads: Positive = 1
+    """CPU threads a rank."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Weights and activations; optimizer state and gradient sums are float32 always."""
+    context: Positive = 8192
+    """Longest packed sequence, in tokens: at least what distill.context was."""
+    global_batch: Positive = 8
+    """Packed sequences a step, over all ranks."""
+    micro_batch: Positive = 1
+    """Packed sequences a rank computes at a time; the gradients of a step's micro-batches add up."""
+    epochs: typing.Annotated[float, Check(gt=0)] = 2.0
+    """Passes over the training set."""
+    steps: Positive | None = None
+    """Steps, instead of `epochs`."""
+    lr: typing.Annotated[float, Check(gt=0)] = 2e-4
+    """Peak learning rate (AdamW, betas 0.9 and 0.95)."""
+    warmup: Natural = 10
+    """Steps of linear warm-up; a cosine to a tenth of the peak follows."""
+    weight_decay: typing.Annotated[float, Check(ge=0)] = 0.0
+    """Decoupled weight decay of matrices (norms have none)."""
+    clip: typing.Annotated[float, Check(ge=0)] = 1.0
+    """Gradient norm above which gradients are scaled down; 0 never."""
+    aux_loss: typing.Annotated[float, Check(ge=0)] = 0.001
+    """Weight of the routers' load-balancing loss (per layer and micro-batch)."""
+    recompute: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    seed: int = 0
+    """Seed of the order of the training data."""
+    checkpoint_every: Positive = 50
+    """Steps between checkpoints; the last step always writes one."""
+    keep: Positive = 2
+    """Checkpoints that are kept."""
 
 
 @dataclass
@@ -228,6 +278,14 @@ class ViewConfig:
 
 
 @dataclass
+class DoctorConfig:
+    """Looking at this machine: `prstack doctor`."""
+
+    deep: bool = False
+    """Also starts a local Ray cluster with one task (about 10 s), instead of only looking for what it needs."""
+
+
+@dataclass
 class Config:
     name: str = "run"
     """Name of the run, part of its default folder."""
@@ -242,9 +300,11 @@ class Config:
     agents: AgentsConfig = field(default_factory=AgentsConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     ray: RayConfig = field(default_factory=RayConfig)
     view: ViewConfig = field(default_factory=ViewConfig)
+    doctor: DoctorConfig = field(default_factory=DoctorConfig)
 
 
 # --- loading ---------------------------------------------------------------------------------------------------
@@ -263,8 +323,7 @@ def load(overrides: list[str] | None = None) -> Config:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    overrides = list(overrides or [])
-    _check_overrides(overrides)
+    overrides = _check_overrides(list(overrides or []))
     ConfigStore.instance().store(name="schema", node=dataclasses.asdict(Config()))
     GlobalHydra.instance().clear()
     try:
@@ -273,7 +332,8 @@ def load(overrides: list[str] | None = None) -> Config:
     except (OmegaConfBaseException, Exception) as e:
         if isinstance(e, UserError):
             raise
-        raise UserError(f"configuration: {' '.join(str(e).split())}") from e
+        where = getattr(e, "override", None) or "configuration"
+        raise UserError(f"{where}: {' '.join(str(e).split())}") from e
     return from_dict(raw)
 
 
@@ -283,6 +343,33 @@ def from_dict(raw: dict) -> Config:
         return _adapter().validate_python(raw)
     except ValidationError as e:
         raise UserError(_explain(e)) from e
+
+
+def docs() -> dict[str, str]:
+    """Every dotted key and section, and the docstring below its declaration."""
+    tree = ast.parse(inspect.getsource(sys.modules[__name__]))
+    by_class = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            pairs = zip(node.body, node.body[1:])
+            own = {
+                a.target.id: inspect.cleandoc(b.value.value)
+                for a, b in pairs
+                if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)
+            }
+            by_class[node.name] = own | {"": ast.get_docstring(node) or ""}
+
+    def walk(cls: type, prefix: str) -> dict[str, str]:
+        out = {}
+        for name, hint in typing.get_type_hints(cls).items():
+            if dataclasses.is_dataclass(hint):
+                out[prefix + name] = by_class[hint.__name__][""]
+                out |= walk(hint, f"{prefix}{name}.")
+            else:
+                out[prefix + name] = " ".join(by_class[cls.__name__].get(name, "").split())
+        return out
+
+    return walk(Config, "")
 
 
 def to_dict(config: Any) -> dict:
@@ -352,7 +439,7 @@ def _show_type(hint: Any) -> str:
 def nearest(word: str, known: typing.Iterable[str]) -> str:
     """The known name that is most like `word`, or an empty string."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5) or [k for k in known if word and k.startswith(word)]
     if close:
         return close[0]
     tails = {k.rsplit(".", 1)[-1]: k for k in known}
@@ -360,12 +447,19 @@ def nearest(word: str, known: typing.Iterable[str]) -> str:
     return tails[close[0]] if close else ""
 
 
-def _check_overrides(overrides: list[str]) -> None:
+def _check_overrides(overrides: list[str]) -> list[str]:
+    """The overrides as Hydra takes them. Raises UserError for a key or group option that does not exist."""
+    out = []
     known, options = keys(), groups()
     free = [k for k, f in known.items() if "dict" in str(f.type)]
     for item in overrides:
         key, eq, value = item.partition("=")
+        out.append(item)
         key = key.lstrip("+~")
+        if any(key.startswith(f + ".") for f in free):
+            out[-1] = "++" + item.lstrip("+")
+        elif key in known and type_name(key) in ("str", "str | null"):
+            out[-1] = f"{key}={_as_text(value)}"
         if not eq or not key:
             raise UserError(f"{item!r}: settings are written key=value (for example synthesis.episodes=50)")
         if key in options:
@@ -379,6 +473,14 @@ def _check_overrides(overrides: list[str]) -> None:
                 raise UserError(f"{key} is a section; set one of its keys: {', '.join(k for k in known if k.startswith(key + '.'))}")
             near = nearest(key, [*known, *options])
             raise UserError(f"unknown key {key}" + (f"; did you mean {near}?" if near else "") + " (`prstack <command> --help` lists the keys)")
+    return out
+
+
+def _as_text(value: str) -> str:
+    """A value of a text key as Hydra reads it back unchanged: ids like 1e5 and paths with commas are text as well."""
+    if value in ("", "null") or value[0] in "'\"$":
+        return value
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + (r"\'" if m[2] else ""), value) + "'"
 
 
 def _explain(e: ValidationError) -> str:

@@ -117,6 +117,20 @@ class History:
     events: list[Event]
 
 
+@dataclass(slots=True)
+class Constraint:
+    """What a product must be: `attribute op value unit`, for example noise level <= 60 dB; a number stands as text.
+
+    The attribute `price` is the budget (unit: the currency), `category` the kind of product, and `opinion` a word that
+    reviewers should, or should not, use (`prstack.world.opinions`).
+    """
+
+    attribute: str
+    op: Op
+    value: str
+    unit: str = ""
+
+
 # --- task ----------------------------------------------------------------------------------------------------
 @dataclass(slots=True)
 class Need:
@@ -265,6 +279,8 @@ class Rejected:
     reason: str
     detail: str
     record: str
+    tokens: int = 0
+    """Size of the record in tokens, where the stage counts them."""
 
 
 # --- Arrow -----------------------------------------------------------------------------------------------------

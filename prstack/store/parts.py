@@ -52,11 +52,15 @@ class Parts:
             with pq.ParquetFile(path) as f:
                 meta = f.schema_arrow.metadata or {}
                 ids = f.read(columns=["id"]).column("id").to_pylist()
-        except (pa.ArrowInvalid, OSError, KeyError) as e:
+            rows_hash, number = int(meta.get(b"prstack.rows_hash", b"0"), 16), int(path.stem.split("-")[1])
+        except (pa.ArrowException, OSError, KeyError, ValueError) as e:
             raise UserError(f"{path}: a committed part cannot be read ({e}); move it away to have its records made again") from e
+        before = len(self.ids)
         self.ids.update(ids)
-        self._hash = (self._hash + int(meta.get(b"prstack.rows_hash", b"0"), 16)) % _MODULUS
-        self._next = max(self._next, int(path.stem.split("-")[1]) + 1)
+        if len(self.ids) != before + len(ids):
+            raise UserError(f"{path}: holds ids that another part of {self.folder} holds as well; move one of them away")
+        self._hash = (self._hash + rows_hash) % _MODULUS
+        self._next = max(self._next, number + 1)
 
     def add(self, record: Any) -> None:
         """Appends a record (dataclass or row with an `id`). Raises ValueError for an id that is already there."""
@@ -101,7 +105,7 @@ class Parts:
         for path in self.files():
             with pq.ParquetFile(path) as f:
                 for batch in f.iter_batches(batch_size=ROW_GROUP, columns=columns):
-                    yield from batch.to_pylist()
+                    yield from batch.to_pylist(maps_as_pydicts="lossy")
 
 
 def write_table(table: pa.Table, path: Path) -> None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -104,11 +104,11 @@ def read_jsonl(path: Path, cls: type[T], on_bad: Callable[[Bad], None]) -> Itera
 def read_json_lines(path: Path, on_bad: Callable[[Bad], None]) -> Iterator[tuple[int, dict]]:
     """(line number, object) of a JSON-lines file; what is no JSON object goes to `on_bad`."""
     with open(path, "rb") as f:
-        for number, line in enumerate(f, 1):
-            if not line.strip():
+        for number, (line, size) in enumerate(_lines(f), 1):
+            if size > MAX_LINE:
+                on_bad(Bad(str(path), number, "", f"line of {size} bytes (limit {MAX_LINE})", line[:200].decode(errors="replace")))
                 continue
-            if len(line) > MAX_LINE:
-                on_bad(Bad(str(path), number, "", f"line of {len(line)} bytes (limit {MAX_LINE})", ""))
+            if not line.strip():
                 continue
             try:
                 row = json.loads(line)
@@ -123,25 +123,38 @@ def read_json_lines(path: Path, on_bad: Callable[[Bad], None]) -> Iterator[tuple
             yield number, row
 
 
+def _lines(f: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """(line, size) of each line; of one over the limit only the beginning, so that memory stays bounded."""
+    while line := f.readline(MAX_LINE + 1):
+        size = len(line)
+        if size > MAX_LINE:
+            while not line.endswith(b"\n") and (more := f.readline(1 << 20)):
+                line, size = line[:200] + more[-1:], size + len(more)
+        yield line, size
+
+
 def read_parquet(path: Path, cls: type[T], on_bad: Callable[[Bad], None]) -> Iterator[T]:
     """Records of a Parquet file written by this package, brought to the current schema version."""
+    for number, (version, row) in enumerate(_parquet_rows(path), 1):
+        try:
+            yield from_row(cls, migrate(cls.__name__, version, row))
+        except ValidationError as e:
+            field, reason = explain(e)
+            on_bad(Bad(str(path), number, field, reason, str(row.get("id", ""))[:200]))
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, dict]]:
+    """(schema version, row) of a Parquet file. Raises UserError for a file that is damaged, or newer than this package."""
     try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as e:
-        raise UserError(f"{path}: not a readable Parquet file ({str(e).splitlines()[0]})") from e
-    with file:
-        version = int((file.schema_arrow.metadata or {}).get(b"prstack.schema_version", SCHEMA_VERSION))
-        if version > SCHEMA_VERSION:
-            raise UserError(f"{path}: schema version {version} is newer than this prstack ({SCHEMA_VERSION}); update prstack")
-        number = 0
-        for batch in file.iter_batches(batch_size=256):
-            for row in batch.to_pylist():
-                number += 1
-                try:
-                    yield from_row(cls, migrate(cls.__name__, version, row))
-                except ValidationError as e:
-                    field, reason = explain(e)
-                    on_bad(Bad(str(path), number, field, reason, str(row.get("id", ""))[:200]))
+        with pq.ParquetFile(path) as file:
+            version = int((file.schema_arrow.metadata or {}).get(b"prstack.schema_version", SCHEMA_VERSION))
+            if version > SCHEMA_VERSION:
+                raise UserError(f"{path}: schema version {version} is newer than this prstack ({SCHEMA_VERSION}); update prstack")
+            for batch in file.iter_batches(batch_size=256):
+                for row in batch.to_pylist(maps_as_pydicts="lossy"):
+                    yield version, row
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise UserError(f"{path}: not a readable Parquet file ({' '.join(str(e).split())[:200]})") from e
 
 
 def migrate(record: str, version: int, row: dict) -> dict:

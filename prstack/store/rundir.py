@@ -117,17 +117,18 @@ class RunDir:
 
     def __init__(self, path: Path, info: dict):
         self.path = path.resolve()
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115 - held until the process ends
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115 - held until the process ends
+        except OSError as e:
+            raise UserError(f"{self.path}: cannot be a run directory ({e.strerror}); give another run_dir=") from e
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
             raise UserError(f"{self.path}: another prstack process is writing there") from e
         self.info_file = self.path / "run.json"
-        if self.info_file.exists():
-            info = {**json.loads(self.info_file.read_text()), **info}
-        self.info = info
-        write_text(json.dumps(info, indent=1) + "\n", self.info_file)
+        self.info = _read_info(self.info_file) | info
+        write_text(json.dumps(self.info, indent=1) + "\n", self.info_file)
 
     @staticmethod
     def open(run_dir: str | None, root: str, name: str, command: str, key: dict) -> tuple[RunDir, bool]:
@@ -143,7 +144,7 @@ class RunDir:
             resumed = (path / "run.json").exists()
         else:
             path = RunDir.latest(root)
-            old = json.loads((path / "run.json").read_text()) if path and (path / "run.json").exists() else {}
+            old = _read_info(path / "run.json") if path else {}
             resumed = bool(path) and old.get("key") == digest and not old.get("finished") and not _locked(path)
             if not resumed:
                 path = _fresh(runs / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{name}")
@@ -166,6 +167,19 @@ class RunDir:
 
     def close(self) -> None:
         self._lock.close()
+
+
+def _read_info(file: Path) -> dict[str, Any]:
+    """What run.json says; nothing when it is not there."""
+    if not file.exists():
+        return {}
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise UserError(f"{file}: not the run.json of a run ({e}); give another run_dir=, or remove it") from e
+    if not isinstance(info, dict):
+        raise UserError(f"{file}: not the run.json of a run; give another run_dir=, or remove it")
+    return info
 
 
 def _now() -> str:
@@ -193,6 +207,7 @@ def _point_latest(root: Path, target: Path) -> None:
     link, tmp = root / "latest", root / f".latest-{os.getpid()}"
     if link.exists() and not link.is_symlink():
         raise UserError(f"{link} is not a link; move it away, prstack keeps it pointing to the newest run")
+    tmp.unlink(missing_ok=True)
     tmp.symlink_to(os.path.relpath(target, root.resolve()))
     os.replace(tmp, link)
 
