@@ -1,0 +1,217 @@
+"""The texts that tools return, written and read.
+
+Each format is fixed line by line, so that what a text shows can be parsed back from the text alone: agents, grounding
+and rewards work on tool results, never on the world. Every piece of world text is neutralised and kept on its line, so that a
+description cannot forge an attribute, a review or a second result. Long texts are cut; limits are below.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from prstack.tools.neutralise import cell, neutralise, one_line
+from prstack.types import Attribute, Page, Product, Review
+from prstack.world.units import currency, money, parse_attribute
+from prstack.world.units import price as read_price
+
+MAX_TITLE, MAX_VALUE, MAX_DESCRIPTION, MAX_REVIEW, MAX_SNIPPET, MAX_PAGE = 140, 120, 500, 260, 180, 3000
+"""Longest texts, in characters."""
+MAX_REVIEWS, MAX_ATTRIBUTES = 8, 40
+"""Most reviews and attributes on a product page."""
+
+
+@dataclass(slots=True)
+class Hit:
+    """A line of product search."""
+
+    id: str
+    title: str
+    category: str
+    price: float | None
+    rating: float | None
+    n_reviews: int = 0
+    currency: str = "USD"
+
+
+@dataclass(slots=True)
+class ProductPage:
+    """What visit_product shows. `reviews`: (id, stars, text). `available` is None where the page does not say."""
+
+    id: str
+    title: str
+    category: str = ""
+    brand: str = ""
+    price: float | None = None
+    rating: float | None = None
+    available: bool | None = None
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    reviews: list[tuple[str, float, str]] = field(default_factory=list)
+    description: str = ""
+    n_reviews: int = 0
+    currency: str = "USD"
+
+
+@dataclass(slots=True)
+class WebHit:
+    """A result of web search."""
+
+    id: str
+    title: str
+    kind: str
+    published: str
+    snippet: str
+
+
+@dataclass(slots=True)
+class WebPage:
+    """What web_visit shows."""
+
+    id: str
+    title: str
+    kind: str
+    published: str
+    text: str
+
+
+# --- writing ---------------------------------------------------------------------------------------------------
+def format_search(query: str, products: list[Product], page: int, hint: str = "") -> str:
+    """The hits of one page of product search; `hint` is added when there are none."""
+    lines = [f'{_count(len(products))} for "{_echo(query)}", page {page}']
+    lines += [f"[{n}] {p.id} | {cell(p.title, MAX_TITLE)} | {cell(p.category)} | {_price(p)} | {_rating(p)}" for n, p in enumerate(products, 1)]
+    return "\n".join(lines if products or not hint else [*lines, hint])
+
+
+def format_product(p: Product, reviews: list[Review]) -> str:
+    lines = [
+        f"{p.id} | {cell(p.title, MAX_TITLE)}",
+        f"category: {cell(p.category)}",
+        f"brand: {one_line(p.brand, MAX_VALUE) or 'not stated'}",
+        f"price: {_price(p)}",
+        f"rating: {_rating(p)}",
+        f"availability: {'in stock' if p.available else 'out of stock'}",
+        "attributes:",
+    ]
+    lines += [f"- {one_line(a.name.replace(':', ' '), MAX_VALUE)}: {one_line(a.value, MAX_VALUE)}" for a in p.attributes[:MAX_ATTRIBUTES]]
+    lines.append(f"description: {one_line(p.description, MAX_DESCRIPTION) or 'none'}")
+    lines.append("reviews:")
+    lines += [f"- {r.id}, {_stars(r.rating)}: {one_line(r.text, MAX_REVIEW)}" for r in reviews[:MAX_REVIEWS]]
+    return "\n".join(lines)
+
+
+def format_web_search(query: str, hits: list[tuple[Page, str]], hint: str = "") -> str:
+    """(page, snippet) pairs of web search."""
+    lines = [f'{_count(len(hits))} for "{_echo(query)}"']
+    for n, (page, snippet) in enumerate(hits, 1):
+        lines.append(f"[{n}] {page.id} | {cell(page.title, MAX_TITLE)} | {page.kind} | {page.published or 'undated'}")
+        lines.append(f"    {one_line(snippet, MAX_SNIPPET)}")
+    return "\n".join(lines if hits or not hint else [*lines, hint])
+
+
+def format_web_page(page: Page) -> str:
+    text = "\n".join(" ".join(line.split()) for line in neutralise(page.text).splitlines()).strip()
+    if len(text) > MAX_PAGE:
+        text = text[:MAX_PAGE].rsplit(None, 1)[0] + " …"
+    return f"{page.id} | {cell(page.title, MAX_TITLE)}\nkind: {page.kind}\npublished: {page.published or 'undated'}\n{text}"
+
+
+def _count(n: int) -> str:
+    return "1 result" if n == 1 else f"{n} results"
+
+
+def _echo(query: str) -> str:
+    return one_line(query, 120).replace('"', "'")
+
+
+def _price(p: Product) -> str:
+    return money(p.price, p.currency) if p.price is not None else "no price"
+
+
+def _rating(p: Product) -> str:
+    if p.rating is None:
+        return "no reviews"
+    return f"{p.rating:.1f} stars, {p.n_reviews} {'review' if p.n_reviews == 1 else 'reviews'}"
+
+
+def _stars(rating: float) -> str:
+    return "1 star" if rating == 1 else f"{rating:g} stars"
+
+
+# --- reading ---------------------------------------------------------------------------------------------------
+_SEARCH_HEAD = re.compile(r'\d+ results? for "[^"\n]*", page \d+')
+_WEB_HEAD = re.compile(r'\d+ results? for "[^"\n]*"')
+_HIT = re.compile(r"\[\d+\] (\S+) \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*)")
+_WEB_HIT = re.compile(r"\[\d+\] (\S+) \| ([^|]*) \| (\w+) \| (\S*)")
+_TITLE = re.compile(r"(\S+) \| ([^|]*)")
+_RATING = re.compile(r"([\d.]+) stars, (\d+) reviews?")
+_REVIEW = re.compile(r"- (\S+), ([\d.]+) stars?: (.*)")
+
+
+def parse_search(text: str) -> list[Hit]:
+    """The hits of a product search; [] for other texts."""
+    head, *rest = text.split("\n")
+    if not _SEARCH_HEAD.fullmatch(head):
+        return []
+    hits = []
+    for line in rest:
+        if m := _HIT.fullmatch(line):
+            rating, n = _read_rating(m[5])
+            hits.append(Hit(m[1], m[2], m[3], read_price(m[4]), rating, n, currency(m[4]) or "USD"))
+    return hits
+
+
+def parse_product(text: str) -> ProductPage | None:
+    """A product page; None for other texts."""
+    lines = text.split("\n")
+    title = _TITLE.fullmatch(lines[0])
+    if not title or len(lines) < 7 or not lines[1].startswith("category: ") or "attributes:" not in lines:
+        return None
+    page, part = ProductPage(title[1], title[2]), ""
+    for line in lines[1:]:
+        key, _, value = line.partition(": ")
+        if line in ("attributes:", "reviews:"):
+            part = line
+        elif part == "attributes:" and line.startswith("- "):
+            page.attributes.setdefault(key[2:], parse_attribute(key[2:], value))
+        elif part == "reviews:" and (m := _REVIEW.fullmatch(line)):
+            page.reviews.append((m[1], float(m[2]), m[3]))
+        elif key == "description":
+            page.description, part = value, ""
+        elif key == "category":
+            page.category = value
+        elif key == "brand":
+            page.brand = "" if value == "not stated" else value
+        elif key == "price":
+            page.price, page.currency = read_price(value), currency(value) or "USD"
+        elif key == "rating":
+            page.rating, page.n_reviews = _read_rating(value)
+        elif key == "availability":
+            page.available = value == "in stock"
+    return page
+
+
+def parse_web_search(text: str) -> list[WebHit]:
+    """The hits of a web search; [] for other texts."""
+    head, *rest = text.split("\n")
+    if not _WEB_HEAD.fullmatch(head):
+        return []
+    hits = []
+    for line, after in zip(rest, [*rest[1:], ""]):
+        if m := _WEB_HIT.fullmatch(line):
+            hits.append(WebHit(m[1], m[2], m[3], "" if m[4] == "undated" else m[4], after.strip()))
+    return hits
+
+
+def parse_web_page(text: str) -> WebPage | None:
+    """A web page; None for other texts."""
+    lines = text.split("\n", 3)
+    title = _TITLE.fullmatch(lines[0])
+    if not title or len(lines) < 3 or not lines[1].startswith("kind: ") or not lines[2].startswith("published: "):
+        return None
+    published = lines[2].removeprefix("published: ")
+    return WebPage(title[1], title[2], lines[1].removeprefix("kind: "), "" if published == "undated" else published, lines[3] if len(lines) > 3 else "")
+
+
+def _read_rating(text: str) -> tuple[float | None, int]:
+    m = _RATING.fullmatch(text)
+    return (float(m[1]), int(m[2])) if m else (None, 0)

@@ -1,0 +1,167 @@
+"""tau-bench retail as a world: `products.json`, `orders.json`, `users.json`.
+
+- Every variant item is a product of its own: id = item id, parent = product id, title from the product's name and options.
+  The data has no brands, ratings, reviews or web pages, and none are made up.
+- A user's history is their orders in the order of the account, a purchase an item. Orders carry no dates, so events have
+  no timestamp. The status of the order is in the text; a cancelled order gives a return event after each purchase.
+- Users without orders have no history; they are counted as `users_skipped`. Orders that no user lists are counted as
+  `orders_unlisted`.
+
+What a record needs is checked field by field; a bad variant, order or user is quarantined with file, line and field.
+Source: Yao et al. 2024, tau-bench, retail domain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prstack.config import WorldConfig
+from prstack.store.records import Bad
+from prstack.types import Event, History, Product
+from prstack.world.jsonfile import read_object
+from prstack.world.material import Material, is_id
+from prstack.world.units import parse_attribute
+
+STATUS = {
+    "delivered": "The order was delivered.",
+    "processed": "The order is paid and on its way.",
+    "pending": "The order is placed and not yet processed.",
+    "cancelled": "The order was cancelled before delivery.",
+}
+_NUMBER = (int, float)
+
+
+class _Field(Exception):
+    """A field that is missing or of the wrong type."""
+
+    def __init__(self, field: str, reason: str):
+        super().__init__(reason)
+        self.field = field
+
+
+def read(config: WorldConfig, folder: Path) -> Material:
+    """Raises UserError for a missing file or one that is not JSON."""
+    material = Material([])
+    read_products(folder / "products.json", material)
+    histories = list(_histories(folder, material, {p.id: p for p in material.products}))
+    material.histories = lambda world: histories
+    return material
+
+
+def read_products(path: Path, material: Material) -> None:
+    products: dict[str, Product] = {}
+    read = 0
+    for line, key, entry in read_object(path):
+        try:
+            name, variants = _get(entry, "name", str), _get(entry, "variants", dict)
+        except _Field as e:
+            read += 1
+            material.bad.append(Bad(str(path), line, f"{key}.{e.field}", str(e), str(entry)[:200]))
+            continue
+        for item_id, variant in variants.items():
+            read += 1
+            try:
+                product = _variant(key, name, item_id, variant)
+                if product.id in products:
+                    raise _Field("item_id", f"the item {product.id} is there already")
+                products[product.id] = product
+            except _Field as e:
+                material.bad.append(Bad(str(path), line, f"{key}.variants.{item_id}.{e.field}", str(e), str(variant)[:200]))
+    material.products = list(products.values())
+    material.counts["products_read"] = read
+
+
+def _variant(parent: str, name: str, item_id: str, variant: Any) -> Product:
+    if not is_id(item_id):
+        raise _Field("item_id", f"expected an id without spaces, found {item_id!r}"[:120])
+    options = _get(variant, "options", dict)
+    for option, value in options.items():
+        if not isinstance(value, str) or not value.strip():
+            raise _Field(f"options.{option}", f"expected text, found {value!r}"[:120])
+    price = float(_get(variant, "price", _NUMBER))
+    if not 0 <= price < 1e9:
+        raise _Field("price", f"expected a price, found {price}")
+    return Product(
+        id=item_id,
+        title=", ".join([name, *options.values()]),
+        category=name,
+        price=price,
+        attributes=[parse_attribute(k, v) for k, v in options.items()],
+        parent_id=parent,
+        available=_get(variant, "available", bool),
+    )
+
+
+def _histories(folder: Path, material: Material, products: dict[str, Product]) -> Iterator[History]:
+    path = folder / "orders.json"
+    orders: dict[str, dict] = {}
+    bad_orders: set[str] = set()
+    for line, key, order in read_object(path):
+        try:
+            orders[key] = _order(order, products)
+        except _Field as e:
+            bad_orders.add(key)
+            material.bad.append(Bad(str(path), line, f"{key}.{e.field}", str(e), str(order)[:200]))
+    path, listed, skipped, read = folder / "users.json", set(), 0, 0
+    for line, user_id, user in read_object(path):
+        read += 1
+        try:
+            names = _get(user, "orders", list)
+            for name in names:
+                if not isinstance(name, str) or (name not in orders and name not in bad_orders):
+                    raise _Field("orders", f"there is no order {name!r}"[:120])
+        except _Field as e:
+            material.bad.append(Bad(str(path), line, f"{user_id}.{e.field}", str(e), ""))
+            continue
+        listed.update(names)
+        events = [event for name in names if name in orders for event in _events(name, orders[name], products)]
+        if events:
+            yield History(user_id, events)
+        else:
+            skipped += 1
+    material.counts |= {
+        "orders_read": len(orders) + len(bad_orders),
+        "orders_unlisted": len((set(orders) | bad_orders) - listed),
+        "users_read": read,
+        "users_skipped": skipped,
+    }
+
+
+def _order(order: Any, products: dict[str, Product]) -> dict:
+    items = _get(order, "items", list)
+    if _get(order, "status", str) not in STATUS:
+        raise _Field("status", f"expected one of {', '.join(STATUS)}, found {order['status']!r}"[:160])
+    for n, item in enumerate(items):
+        if _get(item, "item_id", str, f"items.{n}.") not in products:
+            raise _Field(f"items.{n}.item_id", f"the catalogue has no item {item['item_id']!r}"[:120])
+        _get(item, "price", _NUMBER, f"items.{n}.")
+    return order
+
+
+def _events(name: str, order: dict, products: dict[str, Product]) -> Iterator[Event]:
+    number = name.lstrip("#")
+    for n, item in enumerate(order["items"], 1):
+        product = products[item["item_id"]]
+        about = {
+            "product_id": product.id,
+            "title": product.title,
+            "category": product.category,
+            "price": float(item["price"]),
+            "attributes": product.attributes,
+        }
+        yield Event(f"{number}-{n}", "purchase", text=STATUS[order["status"]], **about)
+        if order["status"] == "cancelled":
+            yield Event(f"{number}-{n}-r", "return", text=f"The customer cancelled the order and was refunded for the {product.category}.", **about)
+
+
+def _get(record: Any, field: str, kind: type | tuple[type, ...], prefix: str = "") -> Any:
+    if not isinstance(record, dict):
+        raise _Field(f"{prefix}{field}", f"expected an object, found {type(record).__name__}")
+    value = record.get(field)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        found = f"{type(value).__name__} {value!r}"[:80] if field in record else "nothing"
+        raise _Field(f"{prefix}{field}", f"expected {names}, found {found}")
+    return value

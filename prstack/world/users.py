@@ -1,0 +1,189 @@
+"""Users of the generated world: a latent need, and a history that shows it without stating it.
+
+1. A user's latent need is a category, two or three constraints on its attributes, and a budget. From random proposals the one
+   is taken whose share of valid products, both among all that the budget allows and among the first hits of the user's
+   natural query (the noun and the attributes' names, with max_price), is nearest to `config.valid_share`; at least two
+   available products satisfy it.
+2. Each constraint is behind one thing that the user said of a product they had: a complaint, or praise with room to spare, in
+   a review, a return or a service dialogue (`prstack.world.complaints`).
+3. Around it: the purchases these belong to, a search, and purchases and reviews in other categories that imply no constraint.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from prstack.config import WorldConfig
+from prstack.types import Constraint, Event, EventType, History, Product
+from prstack.world.catalogue import Category
+from prstack.world.complaints import complain
+from prstack.world.match import satisfies, satisfies_all
+from prstack.world.material import Latent
+from prstack.world.opinions import opinion
+from prstack.world.units import number_text
+
+if TYPE_CHECKING:
+    from prstack.world.generated import Shelf
+    from prstack.world.world import World
+
+PROPOSALS, SEARCHED, TOP, SAMPLE = 40, 4, 10, 500
+"""Needs that are tried for a user, the best of them that are searched for, the hits that are looked at, and the products of a
+category on which proposals are judged."""
+MIN_SATISFYING = 2
+DIALOGUE = (
+    "Customer: {text}. Agent: I see, I have noted it.",
+    "Agent: How do you get on with the {noun}? Customer: {text}. Agent: Thank you for telling us.",
+    "Customer wrote to the service: {text}.",
+)
+SEARCHES = ("{noun} for {use}", "{noun}", "which {noun} to buy", "{noun} reviews")
+
+
+def make_histories(config: WorldConfig, shelves: list[Shelf], world: World, latent: list[Latent]) -> Iterator[History]:
+    """Histories in the order of user numbers; fills `latent` beside them."""
+    shops = [_Shop(s, world, config) for s in shelves if len(s.products) >= 2 * MIN_SATISFYING]
+    for n in range(config.users if shops else 0):
+        rng = random.Random(f"{config.seed}/user/{n}")
+        user, shop = f"u{n + 1:05d}", shops[n % len(shops)]
+        need = shop.need(user, rng)
+        if need is None:
+            continue
+        latent.append(need)
+        yield History(user, _story(user, need, shop, shelves, rng))
+
+
+class _Shop:
+    """A category as needs are drawn from it. Proposals are judged on a sample of a large category, needs on all of it."""
+
+    def __init__(self, shelf: Shelf, world: World, config: WorldConfig):
+        self.shelf, self.world, self.valid_share = shelf, world, config.valid_share
+        self.category: Category = shelf.category
+        rng = random.Random(f"{config.seed}/sample/{self.category.name}")
+        self._sample = rng.sample(shelf.products, min(len(shelf.products), SAMPLE))
+        self._by_id = {p.id: p for p in shelf.products}
+        self._ids: dict[tuple[str, str, str], frozenset[str]] = {}
+
+    def need(self, user: str, rng: random.Random) -> Latent | None:
+        """The proposal whose share of valid products is nearest to the wanted one; None when none has enough products."""
+        budget = self._budget(rng)
+        affordable = {p.id for p in self._sample if p.price <= budget}
+        available = {p.id for p in self._sample if p.available}
+        proposals: list[tuple[float, list[Constraint]]] = []
+        for _ in range(PROPOSALS):
+            constraints = self._propose(rng)
+            valid = affordable.intersection(*(self._satisfying(c) for c in constraints))
+            if len(valid & available) >= MIN_SATISFYING:
+                proposals.append((abs(len(valid) / len(affordable) - self.valid_share), constraints))
+        best: tuple[float, float, list[Constraint]] | None = None
+        for off, constraints in sorted(proposals, key=lambda p: p[0])[:SEARCHED]:
+            constraints = [*constraints, Constraint("price", "<=", number_text(budget), "USD")]
+            share = self._top_share(constraints, budget)
+            off += abs(share - self.valid_share)
+            if best is None or off < best[0]:
+                best = (off, share, constraints)
+        if best is None:
+            return None
+        valid = sorted(p.id for p in self.shelf.products if satisfies_all(best[2], p))
+        return Latent(user, self.category.name, best[2], valid, best[1])
+
+    def _top_share(self, constraints: list[Constraint], budget: float) -> float:
+        hits = self.world.search.products(natural_query(self.category, constraints), max_price=budget, limit=TOP)
+        return sum(i in self._by_id and satisfies_all(constraints, self._by_id[i]) for i in hits) / max(1, len(hits))
+
+    def _budget(self, rng: random.Random) -> float:
+        prices = sorted(p.price for p in self.shelf.products)
+        at = prices[int(rng.uniform(0.5, 0.9) * (len(prices) - 1))]
+        return float(5 * -(-at // 5))
+
+    def _propose(self, rng: random.Random) -> list[Constraint]:
+        """Two or three constraints, each about as strict as their number asks for."""
+        size = rng.choice((2, 3))
+        n_kinds = rng.choice((0, 1))
+        share = self.valid_share ** (1 / size)
+        out = []
+        for spec in rng.sample(self.category.numeric, size - n_kinds):
+            values = self.shelf.values(spec)
+            keep = min(0.95, max(0.05, rng.uniform(share - 0.2, share + 0.2)))
+            limit = values[int((keep if spec.better == "low" else 1 - keep) * (len(values) - 1))]
+            out.append(Constraint(spec.name, "<=" if spec.better == "low" else ">=", number_text(limit), spec.unit))
+        for kind in rng.sample(self.category.kinds, n_kinds):
+            out.append(Constraint(kind.name, rng.choice(("=", "!=")), rng.choice(kind.values)))
+        return out
+
+    def _satisfying(self, c: Constraint) -> frozenset[str]:
+        key = (c.attribute, c.op, c.value)
+        if key not in self._ids:
+            self._ids[key] = frozenset(p.id for p in self._sample if satisfies(c, p))
+        return self._ids[key]
+
+
+def natural_query(category: Category, constraints: list[Constraint]) -> str:
+    """What someone with these needs types first."""
+    return " ".join([category.noun.lower(), *(c.attribute for c in constraints if c.attribute != "price")])
+
+
+@dataclass(slots=True)
+class _Moment:
+    day: int
+    type: EventType
+    product: Product | None = None
+    text: str = ""
+    rating: float | None = None
+
+
+def _story(user: str, need: Latent, shop: _Shop, shelves: list[Shelf], rng: random.Random) -> list[Event]:
+    """The history behind a need, oldest event first."""
+    moments: list[_Moment] = []
+    for constraint in need.constraints:
+        moments += _evidence(constraint, shop, rng)
+    others = [s for s in shelves if s is not shop.shelf]
+    for n, shelf in enumerate(rng.sample(others, min(2, len(others)))):
+        moments += _aside(shelf, with_review=n == 0, rng=rng)
+    moments.sort(key=lambda m: m.day)
+    noun = shop.category.noun.lower()
+    moments.append(_Moment(moments[-1].day + 2, "search", text=rng.choice(SEARCHES).format(noun=noun, use=rng.choice(shop.category.uses))))
+    return [_event(f"{user}-e{n}", m, shop.category.name) for n, m in enumerate(moments, 1)]
+
+
+def _evidence(constraint: Constraint, shop: _Shop, rng: random.Random) -> list[_Moment]:
+    """A purchase, and what the user said of it: the constraint follows from it."""
+    wants_broken = rng.random() < 0.65
+    products = rng.sample(shop.shelf.products, len(shop.shelf.products))
+    products.sort(key=lambda p: satisfies(constraint, p) is wants_broken)
+    for product in products:
+        text = complain(product.attributes, constraint, rng, price=product.price, currency=product.currency)
+        if text:
+            break
+    else:
+        return []
+    broken = satisfies(constraint, product) is False
+    kind: EventType = rng.choice(("return", "review", "dialogue")) if broken else rng.choice(("review", "dialogue"))
+    if kind == "dialogue":
+        text = rng.choice(DIALOGUE).format(text=text, noun=shop.category.noun.lower())
+    else:
+        text = f"{text}."
+    day = rng.randrange(300)
+    rating = float(rng.choice((1, 2)) if broken else rng.choice((4, 5))) if kind == "review" else None
+    return [_Moment(day, "purchase", product), _Moment(day + rng.randrange(2, 20), kind, product, text, rating)]
+
+
+def _aside(shelf: Shelf, with_review: bool, rng: random.Random) -> list[_Moment]:
+    """A purchase in another category, with a review that praises or blames without a measure."""
+    product, day = rng.choice(shelf.products), rng.randrange(300)
+    bought = _Moment(day, "purchase", product)
+    if not with_review:
+        return [bought]
+    spec = rng.choice(shelf.category.numeric)
+    good = shelf.goodness(spec, product.attribute(spec.name).number) >= 0.5
+    return [bought, _Moment(day + rng.randrange(2, 20), "review", product, opinion(spec.name, good, rng), 5.0 if good else 2.0)]
+
+
+def _event(id: str, m: _Moment, category: str) -> Event:
+    stamp = (date(2025, 1, 6) + timedelta(days=m.day)).isoformat()
+    if m.product is None:
+        return Event(id, m.type, stamp, category=category, text=m.text)
+    p = m.product
+    return Event(id, m.type, stamp, p.id, p.title, p.category, p.price, m.rating, list(p.attributes), m.text)
