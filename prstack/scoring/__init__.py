@@ -1,0 +1,1 @@
+"""Verifiable scores of a report: rubric items, grounding, products. One engine for filter, reward and evaluation."""

@@ -1,0 +1,90 @@
+"""Each item type: met, violated, unaddressed; grounding; E.Prod."""
+
+import pytest
+
+from prstack.scoring.evidence import Evidence
+from prstack.scoring.grounding import ground
+from prstack.scoring.products import e_prod
+from prstack.scoring.report import parse_report
+from prstack.scoring.rubric import score
+from prstack.types import RubricItem
+
+SEARCH = """3 results for "quiet kettle", page 1
+[1] P12 | Aurel Kettle | Kettles | $49.00 | 4.3 stars, 27 reviews
+[2] P7 | Brisk Kettle | Kettles | $39.50 | 4.0 stars, 5 reviews
+[3] P9 | Loud Kettle | Kettles | $99.00 | 3.1 stars, 2 reviews"""
+PAGE_12 = """P12 | Aurel Kettle
+category: Kettles
+brand: Aurel
+price: $49.00
+rating: 4.3 stars, 27 reviews
+availability: in stock
+attributes:
+- noise level: 58 dB
+- body material: stainless steel
+description: A kettle.
+reviews:
+- R1, 5 stars: Pleasantly quiet.
+- R2, 4 stars: It is quiet, just as I hoped."""
+PAGE_7 = PAGE_12.replace("P12 | Aurel Kettle", "P7 | Brisk Kettle").replace("58 dB", "70 dB").replace("$49.00", "$39.50").replace("quiet", "loud")
+EVIDENCE = Evidence.from_texts([SEARCH, PAGE_12, PAGE_7])
+
+
+def item(type, attribute="", op="=", value="", unit="", weight=1.0):
+    return RubricItem("r1", type, "an item", weight, "depth", "product_page", attribute=attribute, op=op, value=value, unit=unit)
+
+
+def status(text, rubric_item):
+    return score(text, [rubric_item], EVIDENCE).items[0].status
+
+
+P12, P7, P9, GHOST = "1. [P12] Aurel Kettle", "1. [P7] Brisk Kettle", "1. [P9] Loud Kettle", "1. [P404] Nothing"
+NOISE = item("numeric_range", "noise level", "<=", "60", "dB")
+STEEL = item("attribute_match", "body material", "=", "stainless steel")
+
+
+@pytest.mark.parametrize(
+    ("report", "rubric_item", "expected"),
+    [
+        (P12, NOISE, "met"),
+        (P7, NOISE, "violated"),
+        (f"{P12}\n{P7}", NOISE, "violated"),
+        (P9, NOISE, "unaddressed"),  # never opened: its noise is not known
+        (GHOST, NOISE, "unaddressed"),
+        ("", NOISE, "unaddressed"),
+        (P12, STEEL, "met"),
+        (P12, item("attribute_match", "body material", "=", "glass"), "violated"),
+        (P12, item("negative_attribute", "body material", "!=", "glass"), "met"),
+        (P12, item("negative_attribute", "body material", "!=", "stainless steel"), "violated"),
+        (P12, item("budget_match", "price", "<=", "50", "USD"), "met"),
+        (P9, item("budget_match", "price", "<=", "50", "USD"), "violated"),  # the search line shows the price
+        (P12, item("entity_match", "category", "=", "Kettles"), "met"),
+        (P12, item("entity_match", "category", "=", "Blenders"), "violated"),
+        (f"{P12}\n- reviewers: quiet", item("review_opinion", "noise level", "=", "quiet"), "met"),
+        (f"{P7}\n- reviewers: quiet", item("review_opinion", "noise level", "=", "quiet"), "violated"),
+        (P12, item("review_opinion", "noise level", "=", "quiet"), "unaddressed"),
+        (f"{P12}\n- noise level: 58 dB\n{P7}\n- noise level: 70 dB", item("comparison"), "met"),
+        (f"{P12}\n- noise level: 58 dB", item("comparison"), "unaddressed"),
+        (f"{P12}\n- noise level: 58 dB", item("grounding"), "met"),
+        (f"{P12}\n- noise level: 40 dB", item("grounding"), "violated"),
+        (f"{P12}\n- warranty: 5 years", item("grounding"), "unaddressed"),
+    ],
+)
+def test_item_status(report, rubric_item, expected):
+    assert status(report, rubric_item) == expected
+
+
+def test_the_score_is_the_weight_of_the_met_items():
+    rubric = [item("numeric_range", "noise level", "<=", "60", "dB", weight=0.75), item("attribute_match", "body material", "=", "glass", weight=0.25)]
+    assert score(P12, rubric, EVIDENCE).score == pytest.approx(0.75)
+    assert score(P12, [], EVIDENCE).score == 0.0
+
+
+def test_grounding_by_claim():
+    text = f"{P12} — $49.00\n- noise level: 0.058 kdB\n- body material: Stainless Steel\n- rating: 4.3 stars\n- warranty: 5 years\n- brand: Other\n- why: it is quiet"
+    found = {f.name: f.status for f in ground(parse_report(text), EVIDENCE).findings}
+    assert found == {"price": "supported", "noise level": "contradicted", "body material": "supported", "rating": "supported", "warranty": "unknown", "brand": "contradicted"}
+
+
+def test_effective_products_are_distinct_and_seen():
+    assert e_prod(parse_report(f"{P12}\n{GHOST}\n{P12}\n{P9}"), EVIDENCE) == ["P12", "P9"]
