@@ -1,0 +1,52 @@
+"""Processes that vLLM starts end when the engine actor that started them does.
+
+vLLM's engine core is a child process of the actor. When the actor is killed (by Ray, by the kernel for memory), vLLM
+itself does not notice, and the child would keep its memory for ever. vLLM sends its configuration, pickled, to each
+process that it starts, and leaves room in it for an object of ours: reading `Owner` in another process starts a thread
+there that waits for the end of the actor's process and then ends its own. That is the first thing such a process does,
+long before it loads a model.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+
+
+class Owner:
+    """vLLM's `additional_config`: the process that it is made in owns every process that it is sent to."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+
+    def __reduce__(self) -> tuple:
+        return _received, (self.pid,)
+
+    def compute_hash(self) -> str:
+        """vLLM keys compiled models by its configuration; who owns them makes no difference."""
+        return "owner"
+
+
+def _received(pid: int) -> Owner:
+    owner = Owner()
+    if pid != owner.pid:
+        end_with(pid)
+        owner.pid = pid
+    return owner
+
+
+def end_with(pid: int) -> None:
+    """Ends this process as soon as process `pid` has ended."""
+    try:
+        owner = os.pidfd_open(pid)
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return
+    threading.Thread(target=_wait, args=(owner,), name="end-with-owner", daemon=True).start()
+
+
+def _wait(owner: int) -> None:
+    select.select([owner], [], [])  # the descriptor of a process is readable once it has ended
+    os.kill(os.getpid(), signal.SIGKILL)

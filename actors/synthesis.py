@@ -1,0 +1,170 @@
+"""The cast of synthesis on Ray: which actors there are, and how many episodes they play at once.
+
+    driver ──episodes──► SupervisorAgent ──► UserAgent, ResearchAgent ──► EnginePool ──► engine actors
+
+Every role is one asynchronous actor that serves many episodes. User and research actors hold no state of an episode, so a
+call that dies with its actor is made again; a supervisor holds the trajectory, so its episode starts again under the same
+id and seed. The driver keeps `concurrency` episodes in flight and no more, however many are planned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from actors.engine import EngineError
+from actors.expert import ExpertEngine
+from actors.research import ResearchAgent
+from actors.router import EnginePool
+from actors.supervisor import Episode, SupervisorAgent
+from actors.user import UserAgent
+from actors.vllm_engine import VLLMEngine, runtime_env
+from prstack.config import Config
+from prstack.types import Persona, Trajectory
+
+IN_FLIGHT = 4096
+"""Concurrent calls that one actor takes."""
+
+
+class Remote:
+    """An actor handle with the methods of the class behind it: `await remote.act(…)`.
+
+    A call that dies with its actor is made again when Ray has restarted it, `retries` times.
+    """
+
+    def __init__(self, handle: Any, name: str, retries: int = 5):
+        self._handle, self._name, self._retries = handle, name, retries
+
+    def __getattr__(self, method: str):
+        if method.startswith("_"):
+            raise AttributeError(method)
+
+        async def call(*args, **kwargs):
+            for attempt in range(self._retries + 1):
+                try:
+                    return await getattr(self._handle, method).remote(*args, **kwargs)
+                except RayActorError as e:
+                    if attempt == self._retries:
+                        raise EngineError("unavailable", f"the {self._name} actor died {attempt + 1} times in {method}: {e}") from e
+                    await asyncio.sleep(min(2**attempt, 10))
+                except RayTaskError as e:
+                    if isinstance(e.cause, EngineError):
+                        raise e.cause from None
+                    raise
+
+        return call
+
+
+@dataclass(slots=True)
+class Cast:
+    """The supervisor (front of the cast) and every actor handle, engines first."""
+
+    supervisor: Any
+    engines: dict[str, list[Any]] = field(default_factory=dict)
+    agents: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def handles(self) -> list[Any]:
+        return [*self.agents.values(), *(h for hs in self.engines.values() for h in hs)]
+
+
+@contextmanager
+def cast_actors(config: Config, world_folder: Path, models: dict[str, str]) -> Iterator[Cast]:
+    """Starts engines and roles, waits until all are ready, and ends them with the block.
+
+    `models`: engine name → checkpoint folder, for the engines that serve one.
+    """
+    roles = {role: config.engine.of(role) for role in ("user", "research", "supervisor")}
+    cast = Cast(supervisor=None)
+    tag = f"prstack-{uuid.uuid4().hex[:8]}"
+    try:
+        for name in sorted(set(roles.values())):
+            cast.engines[name] = [_start_engine(name, f"{tag}-engine-{name}-{i}", config, models) for i in range(config.engine.replicas)]
+        names = {n: [f"{tag}-engine-{n}-{i}" for i in range(len(hs))] for n, hs in cast.engines.items()}
+        label = {role: name if name == "expert" else f"{name}:{config.engine.model}" for role, name in roles.items()}
+
+        def start(cls: type, role: str, others: tuple[str, ...], *args: object) -> Any:
+            options = {"name": f"{tag}-{role}", "num_cpus": 0, "max_concurrency": IN_FLIGHT, "max_restarts": -1}
+            return ray.remote(_hosted(cls)).options(**options).remote(names[roles[role]], [f"{tag}-{o}" for o in others], *args)
+
+        agents, a = cast.agents, config.agents
+        agents["user"] = start(UserAgent, "user", (), str(world_folder), a.user_attempts, a.prompts)
+        agents["research"] = start(ResearchAgent, "research", (), str(world_folder), a.prompts)
+        agents["supervisor"] = start(SupervisorAgent, "supervisor", ("user", "research"), a, label, config.world.kind)
+        cast.supervisor = agents["supervisor"]
+        ray.get([h.ready.remote() for h in cast.handles])
+        yield cast
+    finally:
+        for engine in (h for hs in cast.engines.values() for h in hs):
+            with suppress(Exception):
+                ray.get(engine.shutdown.remote(), timeout=10)
+        for handle in cast.handles:
+            ray.kill(handle)
+
+
+def _hosted(cls: type) -> type:
+    """A role as an actor: its engines, and the roles it talks to, come by name.
+
+    Handles among the arguments would keep Ray from restarting the actor once they are gone from the object store.
+    """
+
+    class Hosted(cls):
+        def __init__(self, engines: list[str], others: list[str], *args: object):
+            pool = EnginePool([ray.get_actor(n) for n in engines])
+            super().__init__(pool, *(Remote(ray.get_actor(n), n) for n in others), *args)
+
+    Hosted.__name__ = Hosted.__qualname__ = cls.__name__
+    return Hosted
+
+
+def _start_engine(name: str, actor_name: str, config: Config, models: dict[str, str]) -> Any:
+    options: dict[str, Any] = {"name": actor_name, "num_cpus": 0, "max_concurrency": IN_FLIGHT, "max_restarts": -1}
+    if name == "expert":
+        return ray.remote(ExpertEngine).options(**options).remote(asdict(config.agents.mistakes))
+    threads = max(1, (os.cpu_count() or 1) // config.engine.replicas)
+    gpus = config.engine.vllm_args.get("tensor_parallel_size", 1) if ray.cluster_resources().get("GPU") else 0
+    return ray.remote(VLLMEngine).options(runtime_env=runtime_env(threads), num_gpus=gpus, **options).remote(asdict(config.engine), models[name])
+
+
+async def play_all(cast: Cast, episodes: list[Episode], concurrency: int, max_retries: int) -> AsyncIterator[Trajectory]:
+    """Trajectories in the order in which they end; every episode exactly once."""
+    waiting = iter(episodes)
+    running: set[asyncio.Task] = set()
+    try:
+        while True:
+            while len(running) < concurrency and (episode := next(waiting, None)) is not None:
+                running.add(asyncio.create_task(_play(cast, episode, max_retries)))
+            if not running:
+                return
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _play(cast: Cast, episode: Episode, max_retries: int) -> Trajectory:
+    """One episode, started again when the supervisor's actor died; after that it ends with `error`."""
+    for attempt in range(max_retries + 1):
+        try:
+            return await cast.supervisor.run.remote(episode)
+        except RayActorError as e:
+            if attempt == max_retries:
+                return _failed(episode, f"the supervisor actor died {attempt + 1} times: {e}")
+            await asyncio.sleep(min(2**attempt, 10))
+
+
+def _failed(episode: Episode, detail: str) -> Trajectory:
+    nobody = Persona("", "", [])
+    return Trajectory(episode.id, episode.history.user_id, episode.seed, nobody, "", [], [], [], [], "error", detail)

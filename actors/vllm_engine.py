@@ -1,0 +1,204 @@
+"""A model served by vLLM, as an engine.
+
+One instance owns one `AsyncLLM` (this process and an engine core process beside it) and batches whatever requests
+are in flight. It is a plain async class: `ray.remote(VLLMEngine)` hosts it, with `runtime_env()` and a
+`max_concurrency` as large as the number of requests that may be in flight.
+
+`complete` renders messages with prstack's chat template, keeps the prompt within the context by the rule of
+`prstack.dialogue.context`, and constrains the answer by a grammar (`prstack.dialogue.grammar`), so that verdicts,
+tool calls and reports parse and end. `generate` takes and gives token ids, exactly as sampled.
+
+vLLM reads its environment variables when it is imported; the constructor sets those that are not set, and imports it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from actors.engine import INITIAL_WEIGHTS, Completion, EngineError, Request, Sample, Sampling
+from actors.owner import Owner
+from prstack.config import EngineConfig
+from prstack.dialogue import context, grammar
+from prstack.dialogue.render import Renderer
+from prstack.errors import UserError
+
+
+def runtime_env(threads: int = 1) -> dict[str, Any]:
+    """Ray's `runtime_env` for an engine actor on CPU or GPU; `threads` compute threads on CPU."""
+    return {
+        "env_vars": {
+            "OMP_NUM_THREADS": str(threads),
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # several engines may share the cores
+            "VLLM_LOGGING_LEVEL": "ERROR",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # on CPU: the worker inside the engine core, not a third process
+            "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+    }
+
+
+class VLLMEngine:
+    """Implements `actors.engine.Engine`. `settings`: an EngineConfig, or its fields as a dict."""
+
+    exact_tokens = True
+
+    def __init__(self, settings: EngineConfig | dict, model_dir: str | Path):
+        """Loads the model, which takes seconds to minutes. Raises UserError for settings that the model cannot have."""
+        self.settings = settings if isinstance(settings, EngineConfig) else EngineConfig(**settings)
+        self.model_dir = Path(model_dir)
+        self.name = f"vllm:{self.settings.model}"
+        self.weight_version = INITIAL_WEIGHTS
+        self.renderer = Renderer(self.model_dir)
+        self._check_context()
+        self._ids = itertools.count()
+        for key, value in runtime_env()["env_vars"].items():
+            os.environ.setdefault(key, value)
+        self._llm = _start(self.settings, self.model_dir)
+
+    async def ready(self) -> str:
+        """The version of the weights, as soon as the model answers. An engine core that has died is started again,
+        with the weights of the model's directory. Raises EngineError."""
+        if self._llm.errored:
+            self._llm.shutdown()
+            self.weight_version = INITIAL_WEIGHTS
+            try:
+                self._llm = _start(self.settings, self.model_dir)
+            except Exception as e:
+                raise EngineError("engine", f"{self.name} does not start again: {e}") from e
+        await self.generate([self.renderer.end_of_turn_id], Sampling(max_tokens=1))
+        return self.weight_version
+
+    async def complete(self, request: Request) -> Completion:
+        """One assistant turn. Raises EngineError: "context", "request" or "engine"."""
+        start = time.perf_counter()
+        max_tokens = min(request.max_tokens or self.settings.max_tokens, self.settings.max_model_len // 2)
+        prompt = self._prompt(request, self.settings.max_model_len - max_tokens)
+        params = {
+            "max_tokens": max_tokens,
+            "temperature": self.settings.temperature,
+            "top_p": self.settings.top_p,
+            "seed": request.seed,
+            "stop_token_ids": [self.renderer.end_of_turn_id],
+        }
+        out = await self._run(prompt, params, self._form(request, max_tokens), request.episode or request.task)
+        text = out.text
+        if request.schema is not None:
+            text = grammar.clean_json(text)
+        elif "<tool_call>" in text:
+            before, tag, call = text.partition("<tool_call>")
+            text = before + tag + grammar.clean_json(call)
+        return Completion(
+            text=text,
+            finish_reason="length" if out.finish_reason == "length" else "stop",
+            prompt_tokens=len(prompt),
+            completion_tokens=len(out.token_ids),
+            engine=self.name,
+            seconds=time.perf_counter() - start,
+        )
+
+    async def generate(self, token_ids: list[int], sampling: Sampling) -> Sample:
+        """Samples after `token_ids`. Raises EngineError: "context" when prompt and answer do not fit, "engine"."""
+        left = self.settings.max_model_len - len(token_ids)
+        if left < sampling.max_tokens:
+            raise EngineError("context", f"{len(token_ids)} + {sampling.max_tokens} tokens; the engine has {self.settings.max_model_len}")
+        params = {**dataclasses.asdict(sampling), "logprobs": 0, "detokenize": False}
+        version = self.weight_version
+        out = await self._run(token_ids, params, None, "generate")
+        ids = list(out.token_ids)
+        logprobs = [entry[token].logprob for token, entry in zip(ids, out.logprobs, strict=True)]
+        return Sample(ids, logprobs, "length" if out.finish_reason == "length" else "stop", version)
+
+    async def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "model": str(self.model_dir),
+            "dtype": self.settings.dtype,
+            "max_model_len": self.settings.max_model_len,
+            "exact_tokens": self.exact_tokens,
+            "pid": os.getpid(),
+        }
+
+    async def shutdown(self) -> None:
+        """Ends the engine core process."""
+        self._llm.shutdown()
+
+    def _check_context(self) -> None:
+        config = json.loads((self.model_dir / "config.json").read_text(encoding="utf-8"))
+        longest = config.get("max_position_embeddings")
+        if longest and self.settings.max_model_len > longest:
+            raise UserError(f"engine.max_model_len={self.settings.max_model_len}: {self.settings.model} has a context of {longest} tokens")
+
+    def _prompt(self, request: Request, budget: int) -> list[int]:
+        # Under a schema no tool can be called, so the model is not told of any.
+        tools = None if request.schema is not None else request.tools
+        try:
+            messages = context.fit(request.messages, budget, lambda m: len(self.renderer.prompt(m, tools)))
+        except context.DoesNotFit as e:
+            raise EngineError("context", f"{request.task}: {e}") from e
+        except ValueError as e:
+            raise EngineError("request", f"{request.task}: {e}") from e
+        return self.renderer.prompt(messages, tools)
+
+    def _form(self, request: Request, max_tokens: int) -> str | None:
+        try:
+            if request.schema is not None:
+                return grammar.reply_format(request.schema)
+            if request.tools or request.report == "required" or request.tool_choice == "required":
+                return grammar.turn_format(request.tools or [], request.tool_choice, request.report, max_tokens)
+        except ValueError as e:
+            raise EngineError("request", f"{request.task}: {e}") from e
+        return None
+
+    async def _run(self, token_ids: list[int], params: dict, form: str | None, label: str) -> Any:
+        """The finished output of one request. Cancelling the call aborts the request in vLLM."""
+        from vllm import SamplingParams
+        from vllm.exceptions import VLLMClientError
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        form = StructuredOutputsParams(structural_tag=form) if form else None
+        try:
+            sampling = SamplingParams(**params, structured_outputs=form, output_kind=RequestOutputKind.FINAL_ONLY)
+            outputs = self._llm.generate({"prompt_token_ids": token_ids}, sampling, f"{label}-{next(self._ids)}")
+            (done,) = [output async for output in outputs]
+        except (EngineDeadError, EngineGenerateError) as e:
+            raise EngineError("engine", f"{self.name}: {e}") from e
+        except (VLLMClientError, ValueError) as e:
+            raise EngineError("request", f"{label}: {e}") from e
+        return done.outputs[0]
+
+
+def _start(settings: EngineConfig, model_dir: Path) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    args: dict[str, Any] = {
+        "model": str(model_dir),
+        "served_model_name": settings.model,
+        "dtype": settings.dtype,
+        "max_model_len": settings.max_model_len,
+        "generation_config": "vllm",  # sampling is what the request says, not what the model's directory suggests
+        "structured_outputs_config": {"backend": "xgrammar"},
+        "additional_config": Owner(),  # so that vLLM's processes end with this one
+        "disable_log_stats": True,
+    }
+    if current_platform.is_cpu():
+        args |= {
+            "enforce_eager": True,  # compiling takes a minute and gains little
+            "block_size": 32,  # blocks of 128 tokens would rarely be reused between short turns
+            "kv_cache_memory_bytes": settings.kv_cache_mb << 20,
+            # Between the chunks of a prompt vLLM 0.32.0 rewinds a seeded request's generator, which a CPU generator
+            # refuses ("CPU Generator does not use offset"), and the engine core dies.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(settings.max_model_len, 2048),
+            "distributed_executor_backend": "uni",  # the worker lives in the engine core's process
+        }
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**(args | settings.vllm_args)))
