@@ -1,0 +1,153 @@
+"""Each filter on an episode that it keeps and on one that it rejects."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from prstack.config import FilterConfig
+from prstack.distill import filters
+from prstack.distill.filters import FILTERS, chain, import_function
+from prstack.errors import UserError
+from prstack.types import Step
+from tests.factories import Script, product_page, search_text, trajectories, trajectory
+
+CONFIG = FilterConfig()
+GOOD = "1. [P10] Aurel Mira Blender — $80.00\n- noise level: 55 dB\n- jar material: glass\nIt is the quietest of those that I opened today."
+
+
+def episode(report: str = GOOD, search: bool = True, **fields):
+    s = Script().plan("Search, open pages, report.")
+    if search:
+        s.call("product_search", {"query": "blender"}, search_text("blender", [("P10", "Aurel Mira Blender", 80.0)]), "I search.")
+    s.call("visit_product", {"product_id": "P10"}, product_page("P10", "Aurel Mira Blender", 80.0, 55), "I open it.")
+    return s.report(report, "I report.").trajectory("t", **fields)
+
+
+def reason(name: str, t, config: FilterConfig = CONFIG) -> str | None:
+    rejection = FILTERS[name](t, config)
+    assert rejection is None or (rejection[0] and rejection[1])
+    return rejection[0] if rejection else None
+
+
+def test_a_good_episode_passes_every_filter_in_the_fixed_order():
+    assert list(FILTERS) == ["format", "termination", "tool_calls", "tool_errors", "repetition", "report_length", "grounding", "products", "score"]
+    for t in [episode(), *trajectories(20)]:
+        assert [name for name in FILTERS if reason(name, t)] in ([], ["tool_errors"])
+
+
+def steps_without(t, drop):
+    return dataclasses.replace(t, steps=[s for i, s in enumerate(t.steps) if not drop(i, s)])
+
+
+BROKEN = {
+    "format:no_steps": lambda t: dataclasses.replace(t, steps=[], termination="error", detail="gate: nothing fits"),
+    "format:no_plan": lambda t: steps_without(t, lambda i, s: s.state == "plan"),
+    "format:no_verdict": lambda t: steps_without(t, lambda i, s: i == 3),
+    "format:order": lambda t: dataclasses.replace(t, steps=[t.steps[0], t.steps[1], t.steps[1], *t.steps[2:]]),
+    "format:unpaired_call": lambda t: with_step(t, 2, tool_result=None),
+    "format:misplaced_call": lambda t: with_step(t, 0, tool_call=t.steps[2].tool_call, tool_result=t.steps[2].tool_result),
+    "format:call_ids": lambda t: with_step(t, 4, tool_call=t.steps[2].tool_call, tool_result=t.steps[2].tool_result),
+    "format:no_report": lambda t: steps_without(t, lambda i, s: s.state == "report"),
+    "format:report_tags": lambda t: dataclasses.replace(with_step(t, -2, content="So: P10."), reports=["So: P10."]),
+    "format:report_mismatch": lambda t: dataclasses.replace(t, reports=["<report>\nanother\n</report>"]),
+    "format:no_query": lambda t: dataclasses.replace(t, query="  "),
+}
+
+
+def with_step(t, i: int, **changes):
+    steps = list(t.steps)
+    steps[i] = dataclasses.replace(steps[i], **changes)
+    return dataclasses.replace(t, steps=steps)
+
+
+@pytest.mark.parametrize("expected", BROKEN)
+def test_format(expected):
+    assert reason("format", episode()) is None
+    assert reason("format", BROKEN[expected](episode())) == expected
+
+
+def test_format_refuses_a_plan_after_tool_calls():
+    t = episode()
+    late = [Step("research", "plan", 0, "", "Another plan."), t.steps[1]]
+    assert reason("format", dataclasses.replace(t, steps=[*t.steps[:4], *late, *t.steps[4:]])) == "format:order"
+
+
+def test_termination():
+    assert reason("termination", episode()) is None
+    assert reason("termination", episode(termination="max_rounds", detail="four reports")) == "termination:max_rounds"
+    assert reason("termination", episode(termination="max_rounds"), FilterConfig(terminations=["max_rounds"])) is None
+
+
+def test_tool_calls():
+    assert reason("tool_calls", episode()) is None
+    assert reason("tool_calls", episode(search=False)) == "too_few_tool_calls"
+    assert reason("tool_calls", episode(), FilterConfig(max_tool_calls=1)) == "too_many_tool_calls"
+
+
+def test_tool_errors():
+    assert reason("tool_errors", trajectory(0, malformed=True)) is None  # one of four
+    assert reason("tool_errors", trajectory(0, malformed=True, not_json=True)) == "tool_errors"  # two of five
+
+
+def test_repetition_counts_what_stays_and_not_what_was_rewritten():
+    assert reason("repetition", trajectory(0, bad_report=True, vague_plan=True)) is None
+    loop = "I will now look at the next product that may fit. " * 8
+    assert reason("repetition", with_step(episode(), 2, reasoning=loop)) == "repetition"
+
+
+def test_report_length():
+    assert reason("report_length", episode()) is None
+    assert reason("report_length", episode("[P10] is good.")) == "report_too_short"
+    assert reason("report_length", episode(GOOD + " word" * 1500)) == "report_too_long"
+
+
+def test_grounding():
+    assert reason("grounding", episode()) is None
+    assert reason("grounding", episode(GOOD.replace("55 dB", "35 dB"))) == "grounding"
+    assert reason("grounding", episode("I found nothing that meets every need, so I recommend nothing at all this time.")) == "grounding"
+
+
+def test_products():
+    assert reason("products", episode()) is None
+    assert reason("products", episode(GOOD.replace("P10", "P99"))) == "products"
+    assert reason("products", episode(), FilterConfig(min_products=2)) == "products"
+
+
+def test_score_is_computed_and_not_read():
+    assert reason("score", episode(scores=[0.0])) is None
+    loud = episode(GOOD.replace("P10", "P99"), scores=[1.0])
+    assert reason("score", loud) == "score"
+    assert filters.rubric_score(episode()) == pytest.approx(1.0)
+
+
+# --- users' own filters ----------------------------------------------------------------------------------------
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "my_filters.py").write_text(
+        "def no_glass(t):\n    return ('glass', 'it breaks') if 'glass' in t.reports[-1] else None\n"
+        "def wrong(t):\n    return True\n"
+        "def fails(t):\n    return t.nothing\n"
+        "constant = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_users_filter_runs_last(own):
+    steps = chain(FilterConfig(extra=["my_filters:no_glass"]))
+    assert list(steps)[-1] == "my_filters:no_glass" and len(steps) == len(FILTERS) + 1
+    assert steps["my_filters:no_glass"](episode()) == ("glass", "it breaks")
+    assert steps["my_filters:no_glass"](episode(GOOD.replace("glass", "steel"))) is None
+
+
+@pytest.mark.parametrize("path", ["my_filters", "my_filters:", ":no_glass", "my_filters:nothing", "my_filters:constant", "no_such_module:f"])
+def test_a_wrong_import_path_names_the_key(own, path):
+    with pytest.raises(UserError, match=r"distill\.filters\.extra.*" + path.split(":")[0]):
+        import_function(path)
+
+
+@pytest.mark.parametrize("name", ["wrong", "fails"])
+def test_a_filter_that_misbehaves_is_named(own, name):
+    with pytest.raises(UserError, match=rf"my_filters:{name}"):
+        chain(FilterConfig(extra=[f"my_filters:{name}"]))[f"my_filters:{name}"](episode())
