@@ -1,0 +1,195 @@
+"""`prstack <command> [key=value …]`: the commands, their help, and what happens to errors.
+
+What a user can fix (UserError) is one line and exit code 2; anything else is a traceback, because it is a defect.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from prstack import __version__, config
+from prstack.config import Config
+from prstack.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    what: str
+    sections: tuple[str, ...]
+    """Sections of the configuration that its help lists."""
+    act: Callable[[Config, list[str]], int]
+    positional: str = ""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _dispatch(args)
+    except UserError as e:
+        print(f"prstack: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("prstack: stopped; the same command takes the run up again", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _terminate(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if args[0] in ("-V", "--version"):
+        print(f"prstack {__version__}")
+        return 0
+    name, rest = args[0], args[1:]
+    command = COMMANDS.get(name)
+    if command is None:
+        near = config.nearest(name, COMMANDS)
+        raise UserError(f"no command is called {name}" + (f"; did you mean {near}?" if near else "") + f" (there are: {', '.join(COMMANDS)})")
+    if "-h" in rest or "--help" in rest:
+        print(_help(name, command))
+        return 0
+    targets = [a for a in rest if "=" not in a and not a.startswith("-")]
+    if len(targets) > (1 if command.positional else 0):
+        raise UserError(f"{targets[-1]!r}: settings are written key=value (`prstack {name} --help`)")
+    if flags := [a for a in rest if a.startswith("-")]:
+        raise UserError(f"{flags[0]}: there are no flags but --help; settings are written key=value")
+    overrides = [a for a in rest if a not in targets]
+    if name == "view":  # what only this command reads may be written short
+        overrides = [f"view.{o}" if o.partition("=")[0] in {f.name for f in dataclasses.fields(config.ViewConfig)} else o for o in overrides]
+    return command.act(config.load(overrides), targets)
+
+
+def _open_run(c: Config, command: str, stages: list[str]):
+    """The run directory and tracker of a command that makes something."""
+    from prstack.report.tracking import Tracker
+    from prstack.store.rundir import RunDir
+
+    key = {k: v for k, v in config.to_dict(c).items() if k not in ("run_dir", "runs", "tracking", "ray", "view")}
+    run_dir = c.run_dir
+    if command == "distill" and not run_dir and not c.distill.input:
+        latest = RunDir.latest(c.runs)
+        if latest is None:
+            raise UserError(f"there is no run under {c.runs}/ yet; give run_dir= or distill.input=, or make one with `prstack run`")
+        run_dir = str(latest)
+    run, resumed = RunDir.open(run_dir, c.runs, c.name, command, key)
+    print(f"{'taking up again' if resumed else 'run'}: {_relative(run.path)} ({' → '.join(stages)})", flush=True)
+    return run, Tracker(run.path, c.tracking, run.path.name, config.to_dict(c))
+
+
+def _stages(c: Config, command: str, names: list[str]) -> int:
+    import importlib
+
+    from prstack.report.tables import print_summary
+    from prstack.stages.cluster import one_session
+
+    run, tracker = _open_run(c, command, names)
+    try:
+        with one_session():
+            for name in names:
+                importlib.import_module(f"prstack.stages.{name}").run(c, run, tracker)
+        run.finish()
+    finally:
+        tracker.close()
+        run.close()
+    print_summary(run.path)
+    return 0
+
+
+def _run(c: Config, _: list[str]) -> int:
+    return _stages(c, "run", ["world", "synthesize", "distill"])
+
+
+def _world(c: Config, _: list[str]) -> int:
+    return _stages(c, "world", ["world"])
+
+
+def _synthesize(c: Config, _: list[str]) -> int:
+    return _stages(c, "synthesize", ["synthesize"])
+
+
+def _distill(c: Config, _: list[str]) -> int:
+    return _stages(c, "distill", ["distill"])
+
+
+def _view(c: Config, targets: list[str]) -> int:
+    from prstack.stages.view import view
+
+    return view(c, Path(targets[0]) if targets else None)
+
+
+def _doctor(c: Config, _: list[str]) -> int:
+    from prstack.stages.doctor import doctor
+
+    return doctor(c)
+
+
+MAKING = ("name", "run_dir", "runs", "seed")
+COMMANDS = {
+    "run": Command("world → synthesis → distillation, and a summary", (*MAKING, "world", "engine", "agents", "synthesis", "distill", "tracking", "ray"), _run),
+    "world": Command("make or import the shopping environment", (*MAKING, "world", "tracking"), _world),
+    "synthesize": Command(
+        "play episodes: behaviour histories → trajectories", (*MAKING, "world", "engine", "agents", "synthesis", "tracking", "ray"), _synthesize
+    ),
+    "distill": Command("trajectories → a training set", ("run_dir", "runs", "distill", "tracking", "ray"), _distill),
+    "view": Command("read trajectories, in the terminal or as a page", ("run_dir", "runs", "view"), _view, "RUN"),
+    "doctor": Command("what this machine can run, and what is missing", ("runs", "doctor"), _doctor),
+}
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = ["prstack: the open training stack for e-commerce deep-research agents", "", "usage: prstack <command> [key=value …]", ""]
+    lines += [f"  {name:<{width}}  {c.what}" for name, c in COMMANDS.items()]
+    lines += ["", "`prstack <command> --help` lists its keys. A first run: prstack run preset=smoke"]
+    return "\n".join(lines)
+
+
+def _help(name: str, command: Command) -> str:
+    docs, keys, defaults = config.docs(), config.keys(), config.to_dict(Config())
+    lines = [f"prstack {name}: {command.what}", "", f"usage: prstack {name} {command.positional and f'[{command.positional}] '}[key=value …]"]
+    chosen = {g: options for g, options in config.groups().items() if g in command.sections or (g == "preset" and "world" in command.sections)}
+    if chosen:
+        lines += ["", "groups (several keys at once)"]
+        lines += [f"  {g}={' | '.join(options)}" for g, options in chosen.items()]
+    for section in command.sections:
+        inside = [k for k in keys if k == section or k.startswith(section + ".")]
+        if inside != [section]:
+            lines += ["", f"{section}: {docs[section]}"]
+        elif lines[-1] and not lines[-1].startswith("  "):
+            lines += ["", "keys"]
+        for key in inside:
+            value: object = defaults
+            for part in key.split("."):
+                value = value[part]
+            lines += [f"  {key}={_show(value)}  ({config.type_name(key)})", f"      {docs[key]}"]
+    return "\n".join(lines)
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return "[" + ",".join(map(str, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _relative(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The Ray session of a stage: a local cluster of its own, or one that runs already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from prstack.config import RayConfig
+from prstack.errors import UserError
+
+
+@contextmanager
+def ray_session(config: RayConfig) -> Iterator[None]:
+    """Connects to Ray for the length of the block; prints the dashboard's address; nested blocks share one session.
+
+    A local cluster ends with the block, and with this process if that is killed. Raises UserError when no cluster answers
+    at `ray.address`.
+    """
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        if config.address:
+            context = ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=True)
+        else:
+            context = ray.init(
+                num_cpus=config.num_cpus or os.cpu_count(),
+                object_store_memory=config.object_store_mb << 20,
+                include_dashboard=config.dashboard,
+                dashboard_host=config.dashboard_host,
+                dashboard_port=_free_port(config.dashboard_host, config.dashboard_port) if config.dashboard else None,
+                _node_ip_address="127.0.0.1",
+                logging_level=logging.ERROR,
+                log_to_driver=True,
+            )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as e:
+        where = f"ray.address={config.address}" if config.address else "a local Ray cluster"
+        raise UserError(f"{where}: {str(e).splitlines()[0] if str(e) else type(e).__name__}") from e
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler of its own there, which ends the process at once
+    if context.dashboard_url:
+        print(f"Ray dashboard: http://{context.dashboard_url} (asks for the token that `ray get-auth-token` prints)", flush=True)
+    try:
+        yield
+    finally:
+        if not _KEPT.get():
+            ray.shutdown()
+
+
+_KEPT: ContextVar[bool] = ContextVar("kept", default=False)
+
+
+@contextmanager
+def one_session() -> Iterator[None]:
+    """Stages inside the block share the Ray session that the first of them opens; it ends with the block."""
+    token = _KEPT.set(True)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+        if ray := sys.modules.get("ray"):
+            ray.shutdown()
+
+
+def _free_port(host: str, first: int) -> int:
+    """The first port from `first` on that nothing listens on."""
+    for port in range(first, first + 64):
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind((host, port))
+                return port
+            except OSError:
+                continue
+    raise UserError(f"ray.dashboard_port: nothing is free from {first} to {first + 63}; set ray.dashboard=false or another port")

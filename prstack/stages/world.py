@@ -1,0 +1,30 @@
+"""`prstack world`: the shopping environment, generated or imported, with its search index."""
+
+from __future__ import annotations
+
+import shutil
+
+from prstack.config import Config, fingerprint, to_dict
+from prstack.report.tracking import Tracker
+from prstack.store.rundir import Manifest, RunDir
+from prstack.world.world import build
+
+
+def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
+    """Builds the world beside its place and moves it in whole, so that a cut-off build leaves nothing half made."""
+    stage = run.stage("world", fingerprint(config.world), to_dict(config.world))
+    if stage.done:
+        print(f"world: made already, {stage.folder}", flush=True)
+        return stage.manifest
+    building = run.path / ".world-building"
+    shutil.rmtree(building, ignore_errors=True)
+    counts = build(config.world, building)
+    content_hash = counts.pop("content_hash")
+    for item in sorted(building.iterdir()):
+        target = stage.folder / item.name
+        shutil.rmtree(target, ignore_errors=True)
+        item.replace(target)
+    building.rmdir()
+    manifest = stage.finish(counts, content_hash)
+    tracker.log({f"world/{k}": v for k, v in counts.items() if isinstance(v, (int, float))})
+    return manifest

@@ -1,0 +1,69 @@
+"""Groups of ranks: errors arrive with rank and traceback, nothing hangs, nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from prstack.errors import UserError
+from tests.trainers.models import make, make_packs
+from trainers.layout import Layout
+from trainers.worker import Setup
+
+
+def test_more_ranks_than_cpus_are_refused(ray_local: None) -> None:
+    from trainers.launch import RayGroup
+
+    with pytest.raises(UserError, match="9 ranks needs 9 CPUs, the Ray cluster has 2"):
+        RayGroup(9)
+
+
+@pytest.mark.slow
+def test_a_failing_rank_is_named_with_its_traceback_and_the_other_does_not_hang(ray_local: None, tmp_path: Path) -> None:
+    from ray.util import list_named_actors, placement_group_table
+
+    from trainers.launch import RayGroup, WorkerError
+
+    make("mixtral", tmp_path)
+    group = RayGroup(2, cpus=0.5)
+    group.setup(Setup(str(tmp_path), Layout(2, ep=2)))
+    packs = make_packs(2)
+    packs[1].loss_mask = None
+    start = time.monotonic()
+    with pytest.raises(WorkerError) as e:
+        group.step([[[packs[0]]], [[packs[1]]]], lr=1e-3)
+    assert time.monotonic() - start < 30
+    text = str(e.value)
+    assert text.startswith("rank 1 failed in step: TypeError: 'NoneType' object is not subscriptable")
+    assert "in labels_of" in text and "batches.py" in text
+    with pytest.raises(WorkerError, match="start a new one"):
+        group.step([[[packs[0]]], [[packs[0]]]], lr=1e-3)
+    group.close()
+    assert not list_named_actors()
+    live = [p for p in placement_group_table().values() if p["state"] == "CREATED"]
+    assert len(live) <= 1  # the shared pair's
+
+
+@pytest.mark.slow
+def test_a_user_s_mistake_leaves_the_group_alive_and_a_killed_rank_is_named(ray_local: None, tmp_path: Path) -> None:
+    import ray
+
+    from trainers.launch import RayGroup, WorkerError
+
+    make("mixtral", tmp_path)
+    setup = Setup(str(tmp_path), Layout(2, ep=2))
+    config = json.loads((tmp_path / "config.json").read_text())
+    with RayGroup(2, cpus=0.5) as group:
+        (tmp_path / "config.json").write_text(json.dumps(config | {"architectures": ["FalconForCausalLM"]}))
+        with pytest.raises(UserError, match="architecture FalconForCausalLM is not supported"):
+            group.setup(setup)
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert [i["dp_rank"] for i in group.setup(setup)] == [0, 1]
+        os.kill(ray.get(group._workers[1].process.remote()), signal.SIGKILL)
+        with pytest.raises(WorkerError, match="rank 1 died in step"):
+            group.step([[[p]] for p in make_packs(2)], lr=1e-3)

@@ -1,0 +1,64 @@
+"""Chunked cross-entropy equals the plain one, in value and gradient, and does not hold all logits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from trainers.losses import IGNORE, token_nll
+
+
+def inputs(t: int = 50, h: int = 16, v: int = 97, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(t, h, generator=g, dtype=torch.float32).requires_grad_()
+    weight = torch.randn(v, h, generator=g).requires_grad_()
+    labels = torch.randint(0, v, (t,), generator=g)
+    labels[torch.rand(t, generator=g) < 0.4] = IGNORE
+    return hidden, weight, labels
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_equals_cross_entropy(chunk: int) -> None:
+    hidden, weight, labels = inputs()
+    weights = torch.rand(len(labels))
+    plain = F.cross_entropy(hidden @ weight.t(), labels, ignore_index=IGNORE, reduction="none")
+    want = torch.autograd.grad((plain * weights).sum(), (hidden, weight))
+    nll = token_nll(hidden, weight, labels, chunk=chunk)
+    got = torch.autograd.grad((nll * weights).sum(), (hidden, weight))
+    assert (nll - plain).abs().max() < 1e-5
+    assert nll[labels == IGNORE].abs().sum() == 0
+    for a, b in zip(got, want):
+        assert (a - b).abs().max() < 1e-5
+
+
+def test_no_label_at_all_still_has_a_gradient() -> None:
+    hidden, weight, labels = inputs()
+    nll = token_nll(hidden, weight, torch.full_like(labels, IGNORE))
+    nll.sum().backward()
+    assert nll.sum() == 0 and hidden.grad.abs().sum() == 0 and weight.grad.abs().sum() == 0
+
+
+def test_large_logits_stay_finite() -> None:
+    hidden, weight, labels = inputs()
+    nll = token_nll(hidden * 1000, weight, labels)
+    nll.sum().backward()
+    assert torch.isfinite(nll).all() and torch.isfinite(weight.grad).all()
+
+
+def test_logits_never_exist_at_once() -> None:
+    """No tensor of tokens · vocabulary is made: the largest is a chunk."""
+    hidden, weight, labels = inputs(t=512, v=1000)
+    largest = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal largest
+            out = func(*args, **(kwargs or {}))
+            for t in out if isinstance(out, tuple | list) else [out]:
+                largest = max(largest, t.numel() if isinstance(t, torch.Tensor) else 0)
+            return out
+
+    with Watch():
+        token_nll(hidden, weight, labels, chunk=32).sum().backward()
+    assert largest <= 32 * 1000 < 512 * 1000

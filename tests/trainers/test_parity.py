@@ -1,0 +1,156 @@
+"""Megatron computes what transformers computes: logits, loss and gradients, packed and not, on one rank and two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.trainers.models import make, make_packs
+from trainers.batches import Pack, labels_of
+from trainers.layout import Layout
+from trainers.losses import IGNORE
+from trainers.worker import Setup
+
+KINDS = [
+    ("mixtral", {}),
+    ("qwen3_moe", {}),
+    ("qwen3_moe", {"norm_topk_prob": False, "tie_word_embeddings": True, "num_experts_per_tok": 3}),
+    ("mixtral", {"num_key_value_heads": 1, "num_local_experts": 5, "num_experts_per_tok": 3}),
+    ("llama", {"tie_word_embeddings": True}),
+    ("qwen3", {}),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 5000.0, "factor": 4.0}}),
+    (
+        "llama",
+        {
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 50000.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192,
+            }
+        },
+    ),
+]
+
+
+def hf_logits(hf: torch.nn.Module, pack: Pack) -> torch.Tensor:
+    """[t, v], each segment by itself."""
+    ends = np.cumsum(pack.segment_lengths)
+    ids = torch.from_numpy(pack.input_ids.astype(np.int64))
+    return torch.cat([hf(ids[None, e - n : e]).logits[0] for e, n in zip(ends, pack.segment_lengths)])
+
+
+def hf_step(hf: torch.nn.Module, packs: list[Pack]) -> tuple[float, dict[str, np.ndarray]]:
+    """Loss per target token and gradients under checkpoint names (transformers keeps experts fused)."""
+    hf.zero_grad()
+    labels = [torch.from_numpy(labels_of(p)) for p in packs]
+    total = sum(F.cross_entropy(hf_logits(hf, p), y, ignore_index=IGNORE, reduction="sum") for p, y in zip(packs, labels))
+    loss = total / sum(int((y != IGNORE).sum()) for y in labels)
+    loss.backward()
+    grads: dict[str, np.ndarray] = {}
+    mixtral = hf.config.model_type == "mixtral"
+    for name, p in hf.named_parameters():
+        g = p.grad.numpy()
+        if name.endswith("experts.gate_up_proj"):
+            for e, (gate, up) in enumerate(np.split(x, 2) for x in g):
+                stem = name.removesuffix("gate_up_proj") + f"{e}."
+                grads |= {stem + ("w1" if mixtral else "gate_proj") + ".weight": gate}
+                grads |= {stem + ("w3" if mixtral else "up_proj") + ".weight": up}
+        elif name.endswith("experts.down_proj"):
+            for e, x in enumerate(g):
+                grads[name.removesuffix("down_proj") + f"{e}." + ("w2" if mixtral else "down_proj") + ".weight"] = x
+        else:
+            grads[name] = g
+    return loss.item(), {n.replace(".mlp.", ".block_sparse_moe.") if mixtral else n: g for n, g in grads.items()}
+
+
+def check_step(group, hf: torch.nn.Module, packs: list[Pack], setup: Setup) -> None:
+    """One step at learning rate 0: loss and every gradient equal transformers'."""
+    group.setup(setup)
+    dp = group.dp
+    metrics = group.step([[[p] for p in packs[d::dp]] for d in range(dp)], lr=0.0)
+    loss, grads = hf_step(hf, packs)
+    assert abs(metrics["loss"] - loss) <= 1e-6
+    ours = group.gradients()
+    assert ours.keys() == grads.keys()
+    for name, g in grads.items():
+        assert np.abs(ours[name] - g).max() <= 1e-5 * max(np.abs(g).max(), 1e-3), name
+    norm = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in grads.values()))
+    assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "over"), KINDS)
+def test_one_rank_equals_transformers(local, tmp_path: Path, kind: str, over: dict) -> None:
+    hf = make(kind, tmp_path, **over)
+    packs = make_packs(4, seed=1)
+    check_step(local, hf, packs, Setup(str(tmp_path), clip=0.0))
+    with torch.no_grad():
+        want = torch.cat([hf_logits(hf, p) for p in packs])
+        micro = local._worker._collate(packs)
+        got = local._worker.model.eval()(micro.input_ids, micro.position_ids, None, packed_seq_params=micro.packed)[0]
+    assert (got - want).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe"])
+@pytest.mark.parametrize("layout", [Layout(2, ep=2), Layout(2, tp=2), Layout(2, pp=2), Layout(2)], ids=["ep2", "tp2", "pp2", "dp2"])
+def test_two_ranks_equal_transformers(pair, tmp_path: Path, kind: str, layout: Layout) -> None:
+    hf = make(kind, tmp_path, tie_word_embeddings=kind == "mixtral")
+    packs = make_packs(4, seed=2)
+    check_step(pair, hf, packs, Setup(str(tmp_path), layout, clip=0.0))
+    with torch.no_grad():
+        want = [F.log_softmax(hf_logits(hf, p), -1) for p in packs]
+    dp = pair.dp
+    out = pair.forward([[[p] for p in packs[d::dp]] for d in range(dp)])
+    for i, (p, w) in enumerate(zip(packs, want)):
+        labels = torch.from_numpy(labels_of(p))
+        chosen = w.gather(1, labels.clamp(min=0)[:, None])[:, 0] * (labels != IGNORE)
+        got = torch.tensor(out[i % dp][i // dp][0])
+        assert (got - chosen).abs().max() <= 1e-5
+
+
+def test_packed_equals_unpacked(local, tmp_path: Path) -> None:
+    make("qwen3_moe", tmp_path)
+    packs = make_packs(3, seed=3)
+    local.setup(Setup(str(tmp_path), clip=0.0))
+    apart = [
+        Pack(p.input_ids[e - n : e], p.loss_mask[e - n : e], np.array([n], np.int32))
+        for p in packs
+        for e, n in zip(np.cumsum(p.segment_lengths), p.segment_lengths)
+    ]
+    runs = {}
+    for name, micros in {"packed": [packs], "apart": [[p] for p in apart]}.items():
+        metrics = local.step([micros], lr=0.0)
+        runs[name] = metrics["loss"], local.gradients(), local.forward([micros])
+    assert runs["packed"][0] == pytest.approx(runs["apart"][0], abs=1e-6)
+    for name, g in runs["packed"][1].items():
+        assert np.abs(g - runs["apart"][1][name]).max() <= 1e-6, name
+    flat = [np.concatenate([np.array(x) for micro in runs[k][2][0] for x in micro]) for k in ("packed", "apart")]
+    assert np.abs(flat[0] - flat[1]).max() <= 1e-5
+
+
+def test_recomputation_changes_nothing(local, tmp_path: Path) -> None:
+    make("mixtral", tmp_path)
+    packs = make_packs(2, seed=4)
+    seen = []
+    for recompute in (False, True):
+        local.setup(Setup(str(tmp_path), recompute=recompute, aux_loss=0.01))
+        seen.append(local.step([[packs]], lr=1e-3))
+    for key in ("loss", "grad_norm", "aux_loss", "expert_load"):
+        assert seen[0][key] == seen[1][key], key
+
+
+def test_bfloat16_is_close_to_float32(local, tmp_path: Path) -> None:
+    make("qwen3_moe", tmp_path)
+    packs = make_packs(4, seed=5)
+    losses = []
+    for dtype in ("float32", "bfloat16"):
+        local.setup(Setup(str(tmp_path), dtype=dtype))
+        losses.append([local.step([[packs]], lr=1e-3)["loss"] for _ in range(3)])
+    assert np.abs(np.subtract(*losses)).max() < 0.05
+    assert losses[1][2] < losses[1][0]
