@@ -1,0 +1,241 @@
+"""Groups of ranks: Ray actors in a placement group, or one rank in this process. Both have the same methods.
+
+1. A placement group reserves one CPU (or GPU) a rank, as close together as they fit; each actor hosts a `Worker`.
+2. Rank 0 opens the rendezvous on a free port: 127.0.0.1 when all ranks are on one machine, else its node's address.
+3. Every call goes to all ranks at once. The first failure ends the wait: ranks that merely lost their peer are told
+   apart from the one that failed, and the error carries its rank and its own traceback.
+4. A group in which some ranks failed and others did not is broken, because the others wait in a collective; it is
+   killed by its handles. Nothing else on the machine is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from prstack.errors import UserError
+from trainers.worker import CUDA, Setup, Worker
+
+GRACE = 5.0
+"""Seconds after a first failure in which another rank may report the cause."""
+
+_PEER_LOST = ("connection closed by peer", "connection reset", "broken pipe", "connection refused", "remote process exited")
+
+
+class WorkerError(Exception):
+    """A rank failed. The message names it, and ends with its traceback."""
+
+
+class _Actor(Worker):
+    """A worker that can say where it runs."""
+
+    def node(self) -> str:
+        return ray.util.get_node_ip_address()
+
+    def process(self) -> int:
+        return os.getpid()
+
+
+class Group:
+    """What both kinds of group do; `_call` runs a method on every rank and returns the results by rank."""
+
+    ranks: int
+    dp: int = 1
+    _dp_rank: list[int]
+
+    def _call(self, method: str, args: list[tuple]) -> list[Any]:
+        raise NotImplementedError
+
+    def _all(self, method: str, *args: Any) -> list[Any]:
+        return self._call(method, [args] * self.ranks)
+
+    def setup(self, setup: Setup, weights_from_base: bool = True) -> list[dict[str, int]]:
+        """Builds the model on all ranks (`Worker.setup`)."""
+        if setup.layout.ranks != self.ranks:
+            raise UserError(f"the layout has {setup.layout.ranks} ranks, the group {self.ranks}")
+        info = self._all("setup", setup, weights_from_base)
+        self._dp_rank, self.dp = [i["dp_rank"] for i in info], info[0]["dp"]
+        return info
+
+    def step(self, shares: list[list[list[Any]]], lr: float, loss: str = "sft") -> dict[str, Any]:
+        """One optimizer step; `shares[dp rank][micro-batch]` are packs. Returns `Worker.step`'s metrics."""
+        shares = self._share(shares)
+        return self._call("step", [(shares[d], lr, loss) for d in self._dp_rank])[0]
+
+    def forward(self, shares: list[list[list[Any]]]) -> list[list[list[list[float]]]]:
+        """Log-probabilities of the labels, [dp rank][micro-batch][pack][token]."""
+        shares = self._share(shares)
+        out: list[Any] = [None] * self.dp
+        for d, result in zip(self._dp_rank, self._call("forward", [(shares[d],) for d in self._dp_rank])):
+            out[d] = result if result is not None else out[d]
+        return out
+
+    def gradients(self) -> dict[str, Any]:
+        """The gradients of the last step under their Hugging Face names (`Worker.gradients`)."""
+        return self._all("gradients")[0]
+
+    def _share(self, shares: list[Any]) -> list[Any]:
+        if len(shares) != self.dp:
+            raise ValueError(f"{len(shares)} shares for {self.dp} data-parallel ranks")
+        return shares
+
+    def save(self, folder: Path, state: dict[str, Any], keep: int) -> str:
+        """Writes a checkpoint; returns its folder."""
+        return self._all("save", str(folder), state, keep)[0]
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Takes up a checkpoint; returns the state it was saved with."""
+        return self._all("load", str(path))[0]
+
+    def export(self, folder: Path, dtype: str | None = None) -> None:
+        """Writes a Hugging Face folder."""
+        self._all("export", str(folder), dtype)
+
+    def memory_mb(self) -> list[float]:
+        """Peak resident memory of each rank, in MiB."""
+        return self._all("memory_mb")
+
+    def close(self) -> None:
+        """Ends the ranks."""
+
+    def __enter__(self) -> Group:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Local(Group):
+    """One rank in this process."""
+
+    def __init__(self, threads: int = 1):
+        self.ranks = 1
+        self._worker = Worker(0, 1, threads)
+        self._worker.join()
+
+    def _call(self, method: str, args: list[tuple]) -> list[Any]:
+        return [getattr(self._worker, method)(*args[0])]
+
+    def close(self) -> None:
+        self._worker.close()
+
+
+class RayGroup(Group):
+    """Ranks as Ray actors. Needs an initialised Ray; raises UserError when it has too few CPUs or GPUs."""
+
+    def __init__(self, ranks: int, threads: int = 1, cpus: float | None = None, start_timeout: float = 180.0):
+        """`cpus`: reserved for each rank; as many as it has threads by default."""
+        self.ranks, self._broken = ranks, False
+        self._workers: list[Any] = []
+        self._pg = None
+        unit = {"CPU": cpus or float(threads)} | ({"GPU": 1.0} if CUDA else {})
+        for name, each in unit.items():
+            have = ray.cluster_resources().get(name, 0)
+            if have < ranks * each:
+                raise UserError(f"training with {ranks} ranks needs {ranks * each:g} {name}s, the Ray cluster has {have:g}")
+        self._pg = placement_group([unit] * ranks, strategy="PACK")
+        try:
+            ray.get(self._pg.ready(), timeout=start_timeout)
+            cls = ray.remote(_Actor)
+            for rank in range(ranks):
+                where = PlacementGroupSchedulingStrategy(self._pg, placement_group_bundle_index=rank)
+                options = {"num_cpus": unit["CPU"], "num_gpus": unit.get("GPU", 0), "scheduling_strategy": where}
+                self._workers.append(cls.options(**options).remote(rank, ranks, threads))
+            nodes = self._all("node")
+            host = "127.0.0.1" if len(set(nodes)) == 1 else nodes[0]
+            port = ray.get(self._workers[0].listen.remote(host), timeout=start_timeout)
+            self._all("join", host, port)
+        except GetTimeoutError:
+            self.close()
+            raise UserError(f"no room for {ranks} ranks within {start_timeout:g} s: other work holds the CPUs or GPUs") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _share(self, shares: list[Any]) -> list[Any]:
+        return [ray.put(s) for s in super()._share(shares)]
+
+    def _call(self, method: str, args: list[tuple]) -> list[Any]:
+        if self._broken:
+            raise WorkerError("this group of ranks has failed; start a new one from the last checkpoint")
+        waiting = {getattr(w, method).remote(*a): rank for rank, (w, a) in enumerate(zip(self._workers, args))}
+        results: list[Any] = [None] * self.ranks
+        errors: dict[int, Exception] = {}
+        deadline = None
+        while waiting and (deadline is None or time.monotonic() < deadline):
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            done, _ = ray.wait(list(waiting), num_returns=1, timeout=left)
+            for ref in done:
+                rank = waiting.pop(ref)
+                try:
+                    results[rank] = ray.get(ref)
+                except (RayTaskError, RayActorError) as e:
+                    errors[rank] = e
+                    deadline = deadline or time.monotonic() + GRACE
+        if not errors:
+            return results
+        if len(errors) < self.ranks or any(isinstance(e, RayActorError) for e in errors.values()):
+            self._broken = True
+            self.close()
+        raise _cause(method, errors)
+
+    def close(self) -> None:
+        """Ends the actors by handle and gives the placement group back. Safe to call twice."""
+        workers, self._workers = self._workers, []
+        if workers and not self._broken:
+            farewell = [w.close.remote() for w in workers]
+            ray.wait(farewell, num_returns=len(farewell), timeout=10)
+        for w in workers:
+            ray.kill(w, no_restart=True)
+        if self._pg is not None:
+            remove_placement_group(self._pg)
+            self._pg = None
+        self._broken = True
+
+
+def _cause(method: str, errors: dict[int, Exception]) -> Exception:
+    """The error to show: a rank's own before those of ranks that lost a peer; a user's mistake as such."""
+
+    def order(item: tuple[int, Exception]) -> tuple[bool, bool, int]:
+        rank, e = item
+        text = str(e).lower()
+        return any(p in text for p in _PEER_LOST), isinstance(e, RayActorError), rank
+
+    rank, error = min(errors.items(), key=order)
+    if isinstance(error, RayActorError):
+        reason = str(error).strip().splitlines()
+        return WorkerError(
+            f"rank {rank} died in {method} (killed, or out of memory); start again to go on from the last checkpoint\n"
+            + "\n".join(reason)
+        )
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, UserError | ArithmeticError):
+        return cause
+    return WorkerError(f"rank {rank} failed in {method}: {type(cause).__name__}: {cause}\n{error}")
+
+
+def start(setup: Setup, checkpoints: Path | None = None, threads: int = 1, local: bool = False) -> tuple[Group, dict | None]:
+    """A group with a model in it, from the newest checkpoint in `checkpoints` if there is one, else from the base.
+
+    Returns the group and the state that the checkpoint was saved with (None at the beginning). `local` runs the single
+    rank of a one-rank layout in this process.
+    """
+    from trainers.checkpoint import latest
+    from trainers.spec import ModelSpec
+
+    setup.layout.check(ModelSpec.from_hf(setup.base))
+    group = Local(threads) if local else RayGroup(setup.layout.ranks, threads)
+    try:
+        found = latest(checkpoints) if checkpoints else None
+        group.setup(setup, weights_from_base=found is None)
+        return group, group.load(found) if found else None
+    except BaseException:
+        group.close()
+        raise

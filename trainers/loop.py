@@ -1,0 +1,129 @@
+"""The training loop. It reads in the order in which things happen; a group of ranks does the work.
+
+Stops before weights go bad: a loss or gradient that is not finite, or a loss far above its recent course, ends the
+run with an error that names step and packs, after the batch was written for replay. The last checkpoint stays.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from prstack.config import TrainerConfig
+from prstack.errors import UserError
+from trainers.batches import Batch, Batches
+
+
+class Group(Protocol):
+    """Ranks that train one model: `launch.Local` or `launch.RayGroup`."""
+
+    dp: int
+
+    def step(self, shares: list[list[list[Any]]], lr: float, loss: str = "sft") -> dict[str, Any]: ...
+    def save(self, folder: Path, state: dict[str, Any], keep: int) -> str: ...
+
+
+class Diverged(Exception):
+    """Training was stopped: the loss is NaN, infinite or exploding. The message says where."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run of the loop did."""
+
+    steps: int
+    """Steps done in all, earlier sessions included."""
+    first: int
+    """Step at which this session began."""
+    tokens: int
+    """Tokens seen in this session."""
+    seconds: float
+    last: dict[str, Any] = field(default_factory=dict)
+    """Metrics of the last step."""
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int, floor: float = 0.1) -> float:
+    """Linear warm-up to `peak` over `warmup` steps, then a cosine to `floor · peak` at the last step (from 0)."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    part = (step - warmup) / max(1, steps - 1 - warmup)
+    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, part))))
+
+
+def train(
+    group: Group,
+    batches: Batches,
+    config: TrainerConfig,
+    folder: Path,
+    on_step: Callable[[dict[str, Any]], None],
+    state: dict[str, Any] | None = None,
+    loss: str = "sft",
+    stop_at: int | None = None,
+) -> Summary:
+    """Trains to the end of the schedule, or to `stop_at`; writes checkpoints to `folder`.
+
+    `state` is what a loaded checkpoint was saved with; without it training begins at step 0. `on_step` gets the
+    metrics of each step: step, loss, grad_norm, lr, tokens, targets, tokens_per_second, epoch, expert_load, aux_loss.
+    Raises Diverged.
+    """
+    steps = config.steps or batches.steps(config.epochs)
+    first = 0
+    if state:
+        first, batches.position = state["step"], _position(state, batches)
+    watch, start, tokens, metrics = Watch(), time.perf_counter(), 0, {}
+    last = min(steps, stop_at or steps)
+    for step in range(first, last):
+        batch = next(batches)
+        lr = learning_rate(step, steps, config.lr, config.warmup)
+        try:
+            metrics = group.step(batch.shares, lr, loss)
+            watch.see(metrics["loss"])
+        except ArithmeticError as e:
+            raise Diverged(_diverged(step, batch, folder, e)) from e
+        metrics |= {"step": step + 1, "epoch": batch.epoch, "tokens_per_second": metrics["tokens"] / metrics["seconds"]}
+        tokens += metrics["tokens"]
+        on_step(metrics)
+        if (step + 1) % config.checkpoint_every == 0 or step + 1 == last:
+            group.save(folder, {"step": step + 1, "data": _data(batches), "steps": steps}, config.keep)
+    return Summary(max(first, last), first, tokens, time.perf_counter() - start, metrics)
+
+
+class Watch:
+    """Notices an exploding loss: above three times the mean of the last 20 steps, and at least 2 above it."""
+
+    def __init__(self, window: int = 20, warm: int = 5):
+        self._recent: deque[float] = deque(maxlen=window)
+        self._warm = warm
+
+    def see(self, loss: float) -> None:
+        """Raises ArithmeticError when the loss explodes."""
+        if len(self._recent) >= self._warm:
+            mean = sum(self._recent) / len(self._recent)
+            if loss > max(3 * mean, mean + 2):
+                raise ArithmeticError(f"loss {loss:.3f} explodes (mean of the last {len(self._recent)} steps: {mean:.3f})")
+        self._recent.append(loss)
+
+
+def _diverged(step: int, batch: Batch, folder: Path, error: Exception) -> str:
+    path = folder / f"diverged-step-{step + 1}.parquet"
+    batch.save(path)
+    names = batch.names()
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return f"step {step + 1}: {error}. Batch: {shown}; written to {path}. Lower trainer.lr, or look at these packs."
+
+
+def _data(batches: Batches) -> dict[str, int]:
+    return {"position": batches.position, "seed": batches.seed, "packs": len(batches.packs)}
+
+
+def _position(state: dict[str, Any], batches: Batches) -> int:
+    saved = state["data"]
+    for key, now in (("seed", batches.seed), ("packs", len(batches.packs))):
+        if saved[key] != now:
+            raise UserError(f"the checkpoint was trained with {saved[key]} as {key} of the data, now it is {now}")
+    return saved["position"]

@@ -1,0 +1,302 @@
+"""One rank of training: a plain class. `trainers.launch` hosts one in each Ray actor; a test may drive it directly.
+
+Life: `join` the process group → `setup` the model → `load` or not → `step` … `save` … `export` → `close`.
+All methods but `listen` are collective: every rank of the group makes the same call.
+
+A step:
+1. The number of target tokens N of the whole batch is summed over all data-parallel ranks before anything runs.
+2. Each micro-batch's loss is its sum of per-token losses, times dp · micro-batches / N: Megatron then divides by the
+   number of micro-batches, and its gradient buffers by dp, so that the gradient is that of (sum of losses) / N under
+   every layout, and a router's auxiliary loss counts as its mean over micro-batches, however many tokens are masked.
+3. Gradients are reduced and finite-checked before the optimizer may touch a weight.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state as ps
+from megatron.core.pipeline_parallel import get_forward_backward_func
+from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+from megatron.core.transformer.moe import moe_utils
+from megatron.core.transformer.moe.router import TopKRouter
+from torch import Tensor
+
+from prstack.errors import UserError
+from trainers import checkpoint, weights
+from trainers.batches import Pack
+from trainers.layout import Layout
+from trainers.losses import LOSSES
+from trainers.micro import Micro, collate
+from trainers.model import CUDA, build, transformer_config, with_optimizer
+from trainers.spec import ModelSpec
+
+# Notices of Megatron and torch to their own developers, several a step.
+warnings.filterwarnings("ignore", module=r"megatron\.|torch\.distributed")
+warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf Tensor")
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class NotFinite(ArithmeticError):
+    """A loss or gradient is NaN or infinite; the weights were not changed."""
+
+
+@dataclass(slots=True)
+class Setup:
+    """What a rank needs to build its model."""
+
+    base: str
+    """Hugging Face checkpoint folder."""
+    layout: Layout = field(default_factory=Layout)
+    dtype: str = "float32"
+    context: int = 4096
+    """Longest packed sequence of a micro-batch, in tokens."""
+    clip: float = 1.0
+    """Gradient norm above which gradients are scaled down; 0 never."""
+    weight_decay: float = 0.0
+    aux_loss: float = 0.0
+    """Weight of the routers' load-balancing loss."""
+    recompute: bool = False
+    """Recompute activations in the backward pass."""
+    seed: int = 0
+
+
+class Worker:
+    """A rank. `rank` and `ranks` number it within its group."""
+
+    def __init__(self, rank: int = 0, ranks: int = 1, threads: int = 1):
+        self.rank, self.ranks = rank, ranks
+        torch.set_num_threads(threads)
+        self._store: Any = None
+
+    # --- process group -------------------------------------------------------------------------------------------
+    def listen(self, host: str) -> int:
+        """Rank 0 opens the rendezvous on a free port of `host`, and says which."""
+        self._store = dist.TCPStore(host, 0, self.ranks, is_master=True, wait_for_workers=False)
+        return self._store.port
+
+    def join(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Joins the process group: NCCL with CUDA, gloo without."""
+        if host == "127.0.0.1" and not CUDA and Path("/sys/class/net/lo").exists():
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        if self._store is None:
+            self._store = dist.TCPStore(host, port, self.ranks, is_master=self.ranks == 1, wait_for_workers=False)
+        if CUDA:
+            torch.cuda.set_device(0)
+        dist.init_process_group("nccl" if CUDA else "gloo", store=self._store, rank=self.rank, world_size=self.ranks)
+
+    def setup(self, setup: Setup, weights_from_base: bool = True) -> dict[str, int]:
+        """Builds this rank's model and optimizer; a second call replaces them, under another layout if asked.
+
+        Returns the data-parallel rank and size, and the number of parameters here. `weights_from_base=False` leaves
+        weights unset, for a checkpoint to be loaded.
+        """
+        spec = ModelSpec.from_hf(setup.base)
+        layout = setup.layout
+        layout.check(spec)
+        if setup.dtype not in DTYPES:
+            raise UserError(f"trainer.dtype={setup.dtype}: one of {', '.join(DTYPES)}")
+        if ps.model_parallel_is_initialized():
+            ps.destroy_model_parallel()
+        ps.initialize_model_parallel(
+            tensor_model_parallel_size=layout.tp,
+            pipeline_model_parallel_size=layout.pp,
+            expert_model_parallel_size=layout.ep,
+            expert_tensor_parallel_size=1,
+        )
+        torch.manual_seed(setup.seed)
+        model_parallel_cuda_manual_seed(setup.seed, force_reset_rng=True)
+        self.spec, self.args, self.place = spec, setup, weights.Place.here()
+        self.config = transformer_config(spec, layout, DTYPES[setup.dtype], setup.aux_loss, setup.recompute)
+        self.model = build(spec, self.config, setup.context)
+        if weights_from_base:
+            weights.load_hf(self.model, setup.base, spec, self.place, te=CUDA)
+        self.ddp, self.optimizer = with_optimizer(self.model, self.config, setup.clip, setup.weight_decay)
+        self._load: dict[int, Tensor] = {}
+        self._watch_routers()
+        moe_utils.get_moe_layer_wise_logging_tracker().clear()
+        return {
+            "dp_rank": ps.get_data_parallel_rank(),
+            "dp": ps.get_data_parallel_world_size(),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+        }
+
+    def close(self) -> None:
+        """Leaves the process group."""
+        if ps.model_parallel_is_initialized():
+            ps.destroy_model_parallel()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        self._store = None
+
+    # --- computing -----------------------------------------------------------------------------------------------
+    def step(self, micros: list[list[Pack]], lr: float, loss: str = "sft") -> dict[str, Any]:
+        """One optimizer step over this rank's micro-batches; the same metrics on every rank.
+
+        Metrics: loss (mean over target tokens), grad_norm (before clipping), lr, tokens, targets, seconds, aux_loss,
+        expert_load ({layer: share of the assignments that each expert got}).
+
+        Raises NotFinite before any weight was changed.
+        """
+        start = time.perf_counter()
+        batch = [self._collate(m) for m in micros]
+        counts = self._sum(torch.tensor([sum(m.targets for m in batch), sum(m.tokens for m in batch)], dtype=torch.float64))
+        targets = max(float(counts[0]), 1.0)
+        scale = len(batch) * ps.get_data_parallel_world_size() / targets
+        self.ddp.train()
+        self.ddp.zero_grad_buffer()
+        self.optimizer.zero_grad()
+        self._load.clear()
+        losses = self._run(batch, LOSSES[loss], scale, backward=True)
+        mean = float(self._sum(torch.tensor([sum(losses)], dtype=torch.float64), pipeline=True)) / targets
+        if not torch.isfinite(torch.tensor(mean)):
+            raise NotFinite(f"loss is {mean}")
+        norm = self._update(lr)
+        return {
+            "loss": mean,
+            "grad_norm": norm,
+            "lr": lr,
+            "tokens": int(counts[1]),
+            "targets": int(counts[0]),
+            "seconds": time.perf_counter() - start,
+            **self._router_metrics(len(batch)),
+        }
+
+    def forward(self, micros: list[list[Pack]]) -> list[list[list[float]]] | None:
+        """Log-probability of each label, [micro-batch][pack][token] with 0 where there is no label; None on ranks
+        that do not hold the last pipeline stage."""
+        self.ddp.eval()
+        out = self._run([self._collate(m) for m in micros], None, 1.0, backward=False)
+        if not ps.is_pipeline_last_stage():
+            return None
+        result = []
+        for packs, row in zip(micros, out):
+            values = (-row).tolist()
+            ends = [0]
+            for p in packs:
+                ends.append(ends[-1] + len(p.input_ids))
+            result.append([values[a:b] for a, b in itertools.pairwise(ends)])
+        return result
+
+    @torch.no_grad()
+    def gradients(self) -> dict[str, Any] | None:
+        """The gradients of the last step under their Hugging Face names, on rank 0, as arrays. For comparisons: under
+        `clip` they are scaled down."""
+        for buffer in self.ddp.buffers + self.ddp.expert_parallel_buffers:
+            group = buffer.data_parallel_group
+            if group.size() > 1:
+                for bucket in buffer.buckets:
+                    own = bucket.grad_data.chunk(group.size())[group.rank()].clone()
+                    dist.all_gather_into_tensor(bucket.grad_data, own, group=group)
+        mine = {n: p.main_grad for n, p in self.model.named_parameters()}
+        found = {n: t.float().numpy() for n, t in weights.hf_tensors(mine, self.spec, self.place, te=CUDA)}
+        return found if self.rank == 0 else None
+
+    def _collate(self, packs: list[Pack]) -> Micro:
+        return collate(packs, self.args.layout.tp, "cuda" if CUDA else "cpu")
+
+    def _run(self, batch: list[Micro], loss: Any, scale: float, backward: bool) -> list[Any]:
+        """Forward (and backward) over micro-batches through Megatron's schedule.
+
+        Returns, on the last stage, the sum of losses of each micro-batch; without `loss`, the NLL per token [t].
+        """
+
+        def reduce(nll: Tensor, micro: Micro) -> tuple[Tensor, Any]:
+            if loss is None:
+                return nll.sum(), nll[0, : micro.tokens].detach().cpu()
+            total = loss(-nll[0], {}).sum()
+            return total * scale, float(total.detach())
+
+        def forward_step(stream: Any, model: torch.nn.Module) -> tuple[Tensor, Any]:
+            m = next(stream)
+            nll = model(m.input_ids, m.position_ids, None, labels=m.labels, packed_seq_params=m.packed)
+            return nll, lambda out: reduce(out, m)
+
+        with torch.set_grad_enabled(backward):
+            return get_forward_backward_func()(
+                forward_step_func=forward_step,
+                data_iterator=iter(batch),
+                model=[self.ddp],
+                num_microbatches=len(batch),
+                seq_length=max(m.input_ids.shape[1] for m in batch),
+                micro_batch_size=1,
+                forward_only=not backward,
+            )
+
+    @torch.no_grad()
+    def _update(self, lr: float) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+            group["weight_decay"] = self.args.weight_decay * group.get("wd_mult", 1.0)
+        total = sum(float(b.grad_data.sum()) for b in self.ddp.buffers + self.ddp.expert_parallel_buffers)
+        if not torch.isfinite(self._sum(torch.tensor([total], dtype=torch.float64), everywhere=True)):
+            raise NotFinite("a gradient is not finite")
+        _, norm, _ = self.optimizer.step()
+        return float(norm)
+
+    @staticmethod
+    def _sum(values: Tensor, pipeline: bool = False, everywhere: bool = False) -> Tensor:
+        """Sums over data-parallel ranks; `pipeline`: only the last stage has a value, and all learn it."""
+        values = values.cuda() if CUDA else values
+        if everywhere:
+            dist.all_reduce(values)
+            return values.cpu()
+        dist.all_reduce(values, group=ps.get_data_parallel_group())
+        if pipeline and ps.get_pipeline_model_parallel_world_size() > 1:
+            dist.broadcast(values, ps.get_pipeline_model_parallel_last_rank(), ps.get_pipeline_model_parallel_group())
+        return values.cpu()
+
+    # --- routers -------------------------------------------------------------------------------------------------
+    def _watch_routers(self) -> None:
+        def count(router: TopKRouter, _: Any, output: tuple[Tensor, Tensor]) -> None:
+            if router.training and torch.is_grad_enabled():  # under recomputation, once
+                load = output[1].detach().sum(0).float().cpu()
+                self._load[router.layer_number - 1] = self._load.get(router.layer_number - 1, 0) + load
+
+        for module in self.model.modules():
+            if isinstance(module, TopKRouter):
+                module.register_forward_hook(count)
+
+    def _router_metrics(self, micros: int) -> dict[str, Any]:
+        if not self.spec.experts:
+            return {}
+        load = torch.zeros(self.spec.layers, self.spec.experts, dtype=torch.float64)
+        for layer, counts in self._load.items():
+            load[layer] = counts
+        load = self._sum(load, everywhere=True)
+        load = load / load.sum(1, keepdim=True).clamp(min=1)
+        metrics: dict[str, Any] = {"expert_load": {i: row.tolist() for i, row in enumerate(load)}}
+        tracker = moe_utils.get_moe_layer_wise_logging_tracker()
+        if self.args.aux_loss and tracker:
+            moe_utils.reduce_aux_losses_tracker_across_ranks()
+            metrics["aux_loss"] = float(tracker["load_balancing_loss"]["values"].sum()) / micros / self.spec.layers
+        moe_utils.clear_aux_losses_tracker()
+        return metrics
+
+    # --- files ---------------------------------------------------------------------------------------------------
+    def save(self, folder: str, state: dict[str, Any], keep: int) -> str:
+        """Writes a checkpoint; returns its folder."""
+        return str(checkpoint.save(folder, self.model, self.optimizer, self.spec, state, keep))
+
+    def load(self, path: str) -> dict[str, Any]:
+        """Takes up a checkpoint; returns the state it was saved with."""
+        return checkpoint.load(Path(path), self.model, self.optimizer, self.spec)
+
+    def export(self, folder: str, dtype: str | None = None) -> None:
+        """Writes the model as a Hugging Face folder."""
+        weights.export_hf(self.model, self.args.base, folder, self.spec, self.place, te=CUDA, dtype=dtype)
+
+    def memory_mb(self) -> float:
+        """Peak resident memory of this process, in MiB."""
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
