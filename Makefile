@@ -2,7 +2,7 @@
 #
 #   make run                     environment, then the whole pipeline on this machine, then a summary
 #   make run ARGS="preset=smoke" the same with other settings (key=value, see `prstack run --help`)
-#   make test [FAST=1]           environment, then the test suite (FAST=1 leaves out what takes over 20 s)
+#   make test [SLOW=1]           environment, then the test suite (SLOW=1 adds what takes minutes; .ci/run does)
 #   make env                     the environment alone, in $(VENV); nothing to do when the pins did not change
 #   make lint                    linter and import rules
 #   make clean / distclean       caches and build outputs / also the environment. Runs are never removed.
@@ -14,7 +14,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-FAST ?=
+SLOW ?=
 
 bin := $(VENV)/bin
 stamp := $(VENV)/.installed
@@ -52,7 +52,7 @@ run: env
 	@$(bin)/prstack run $(ARGS)
 
 test: env
-	@$(bin)/python -m pytest $(if $(FAST),-m "not slow") $(ARGS)
+	@$(bin)/python -m pytest $(if $(SLOW),,-m "not slow") $(ARGS)
 
 lint: env
 	@$(bin)/ruff check .

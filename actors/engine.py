@@ -25,8 +25,8 @@ class Request:
     `messages` and `tools` are as in `prstack.dialogue`. What may come back:
 
     - With a `schema`: JSON that follows it, and nothing else. Strings and lists without a bound get one.
-    - With `tools`: reasoning, then a tool call (`tool_choice="required"`), a tool call, report or text (`auto`), or
-      no tool call (`none`). `report="required"` leaves only the report, `report="none"` excludes it.
+    - With `tools`: reasoning, then a tool call (`tool_choice="required"`), a tool call or report (`auto`), or a report
+      or text (`none`). `report="required"` leaves only the report; `report="none"` puts text in its place.
     - With neither: any text.
 
     The same request with the same `seed` gives the same answer, as far as the engine can promise (batching changes

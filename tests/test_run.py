@@ -180,11 +180,12 @@ def test_real_catalogue_to_training_set(shared_data, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_real_model_plays_all_three_roles(shared_data, tmp_path):
     """Every episode ends with a reason. Quality is not asked of a 135M model."""
+    small = ["agents.max_tool_calls=3", "agents.max_plan_rounds=1", "agents.max_report_rounds=1", "agents.max_call_rounds=1"]  # minutes, not a quarter of an hour
     args = ["synthesize", "world=tau_retail", f"world.path={shared_data('tau_retail')}", "engine=vllm", "synthesis.episodes=8", "tracking.wandb=disabled", "run_dir=r"]
-    prstack(*args, cwd=tmp_path, timeout=580)
+    prstack(*args, *small, cwd=tmp_path, timeout=880)
     counts = manifest(tmp_path / "r", "synthesis")["counts"]
     assert counts["trajectories"] == 8 == sum(counts["terminations"].values())
     rows = [r for f in sorted((tmp_path / "r" / "synthesis" / "trajectories").glob("*.parquet")) for r in pq.read_table(f).to_pylist()]

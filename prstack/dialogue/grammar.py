@@ -22,7 +22,8 @@ from prstack.dialogue.parse import TAGS
 Choice = Literal["auto", "required", "none"]
 
 TAG_TOKENS = 48  # the tags and the JSON around arguments, spelled out in small tokens
-MAX_ITEMS, MAX_STRING, MAX_NUMBER = 8, 300, 1_000_000_000
+ARGUMENT_TOKENS = 12  # the key of an argument, or a number
+MIN_STRING, MAX_STRING, MAX_ITEMS, MAX_NUMBER = 16, 300, 8, 1_000_000_000
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BLANK_CONTROLS = {code: " " for code in range(32)}
 
@@ -43,7 +44,7 @@ def turn_format(tools: list[dict], tool_choice: Choice, report: Choice, max_toke
     think, rest = room // 3, room - room // 3
     if (tool_choice == "required" and (report == "required" or not tools)) or tool_choice not in ("auto", "required", "none"):
         raise ValueError(f"tool_choice={tool_choice} with report={report} and {len(tools)} tools leaves nothing to write")
-    calls = [_call(t["function"], 2 * rest) for t in tools] if tool_choice != "none" and report != "required" else []
+    calls = [_call(t["function"], rest) for t in tools] if tool_choice != "none" and report != "required" else []
     ends = list(calls)
     if tool_choice != "required" and report != "none":
         ends.append(_sequence("<report>\n", _text(rest), "\n</report>"))
@@ -108,7 +109,12 @@ def _json(schema: dict, max_string: int) -> dict:
     return {"type": "json_schema", "json_schema": bounded(schema, max_string), "max_whitespace_cnt": 1}
 
 
-def _call(function: dict, max_string: int) -> dict:
+def _call(function: dict, max_tokens: int) -> dict:
+    """A tool call whose strings share what its keys and numbers leave of the tokens, one character a token: figures
+    and other things that models repeat without end take as much."""
     name = json.dumps(function["name"], ensure_ascii=False)
-    arguments = _json(function.get("parameters") or {"type": "object", "properties": {}}, max(16, max_string))
-    return _sequence(f'<tool_call>\n{{"name": {name}, "arguments": ', arguments, "}\n</tool_call>")
+    parameters = function.get("parameters") or {"type": "object", "properties": {}}
+    properties = parameters.get("properties", {}).values()
+    strings = sum(p.get("type") == "string" and "enum" not in p for p in properties)
+    max_string = (max_tokens - ARGUMENT_TOKENS * len(properties)) // max(1, strings)
+    return _sequence(f'<tool_call>\n{{"name": {name}, "arguments": ', _json(parameters, max(MIN_STRING, max_string)), "}\n</tool_call>")

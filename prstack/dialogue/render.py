@@ -23,7 +23,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +166,3 @@ def _scrub(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_scrub(v) for v in value]
     return value
-
-
-@lru_cache(maxsize=8)
-def renderer(tokenizer_dir: str) -> Renderer:
-    """A shared Renderer of a directory: reading a tokenizer takes longer than rendering a conversation."""
-    return Renderer(tokenizer_dir)

@@ -65,15 +65,15 @@ def query_schema() -> dict:
 
 
 def rubric_schema(category: str, facets: list[Facet], with_reviews: bool) -> dict:
-    """Items of every type that the category allows; what they ask for, its products can have.
+    """The kind of product and grounding first, then items of every type that the category allows.
 
-    `with_reviews`: there are reviews in the category, so an item may ask for what they say.
+    What items ask for, products of the category can have. `with_reviews`: there are reviews in the category, so an item may
+    ask for what they say.
     """
+    always = [_item("entity_match", "search", value={"const": category}), _item("grounding", "product_page")]
     kinds = [
-        _item("entity_match", "search", value={"const": category}),
         _item("budget_match", "search", op={"const": "<="}, value={"type": "string", "pattern": "[1-9][0-9]{0,3}"}),
         _item("comparison", "report"),
-        _item("grounding", "product_page"),
     ]
     for f in facets:
         name = {"const": f.name}
@@ -86,7 +86,7 @@ def rubric_schema(category: str, facets: list[Facet], with_reviews: bool) -> dic
                 kinds.append(_item("negative_attribute", "product_page", attribute=name, op={"const": "!="}, value=_enum(f.values)))
     praised = [(f.name, praise_words(f.name)[0]) for f in facets if with_reviews and praise_words(f.name)]
     kinds += [_item("review_opinion", "reviews", attribute={"const": n}, op={"const": "="}, value={"const": w}) for n, w in praised]
-    return _object(items=_array({"anyOf": kinds}, 3, 6))
+    return _object(items=_array({"anyOf": kinds}, 3, 6) | {"prefixItems": always})
 
 
 def _item(type: str, source: Source, **typed: dict) -> dict:

@@ -94,13 +94,18 @@ def _played(cast: Cast, episodes: list[Episode], config: Config) -> Iterator[Tra
     """Finished trajectories as they come, from the asynchronous driver."""
     loop = asyncio.new_event_loop()
     stream = play_all(cast, episodes, config.synthesis.concurrency, config.synthesis.max_retries)
+    following: asyncio.Task | None = None
     try:
         while True:
-            try:
-                yield loop.run_until_complete(anext(stream))
-            except StopAsyncIteration:
+            following = loop.create_task(anext(stream, None))
+            t = loop.run_until_complete(following)
+            if t is None:
                 return
+            yield t
     finally:
+        if following is not None and not following.done():  # stopped by a signal in the middle of waiting
+            following.cancel()
+            loop.run_until_complete(asyncio.wait([following]))
         loop.run_until_complete(stream.aclose())
         loop.close()
 

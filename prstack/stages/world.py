@@ -18,7 +18,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
         return stage.manifest
     building = run.path / ".world-building"
     shutil.rmtree(building, ignore_errors=True)
-    counts = build(config.world, building)
+    counts = build(config.world, building, lambda step, n: print(f"world: {n:,} {step}", flush=True))
     content_hash = counts.pop("content_hash")
     for item in sorted(building.iterdir()):
         target = stage.folder / item.name

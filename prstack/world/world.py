@@ -74,7 +74,7 @@ def build(config: WorldConfig, folder: Path, progress: Callable[[str, int], None
         ((p, _product_body(p, reviews_of.get(p.id, []))) for p in material.products),
         ((p, canonical_json(to_row(p)).encode()) for p in material.pages),
     )
-    tell("index", len(material.products) + len(material.pages))
+    tell("indexed products and pages", len(material.products) + len(material.pages))
 
     categories = dict(sorted(Counter(p.category for p in material.products).items()))
     meta = {"kind": config.kind, "seed": config.seed, "categories": categories}

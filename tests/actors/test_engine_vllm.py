@@ -102,6 +102,13 @@ def test_long_conversations_are_shortened_or_refused(engine):
     assert e.value.kind == "context"
 
 
+def test_seeded_requests_whose_prompts_do_not_fit_one_step_together(engine):
+    """With chunked prefill vLLM rewinds their generators between chunks, which no CPU generator can; the engine died of it."""
+    many = [[*MESSAGES, {"role": "user", "content": f"{i} " + "The blender is quiet and strong. " * (80 + i)}] for i in range(6)]
+    answers = ask(engine, *(Request("research.act", "research", m, seed=7, max_tokens=4) for m in many))
+    assert sum(a.prompt_tokens for a in answers) > SETTINGS["max_model_len"] and all(a.completion_tokens == 4 for a in answers)
+
+
 def test_a_request_that_cannot_be_met_is_refused(engine):
     for bad in (
         request(tools=[], tool_choice="required"),
