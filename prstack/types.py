@@ -14,9 +14,10 @@ import dataclasses
 import types as pytypes
 import typing
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import pyarrow as pa
+from pydantic import BeforeValidator
 
 SCHEMA_VERSION = 1
 
@@ -174,6 +175,12 @@ class RubricItem:
     unit: str = ""
 
 
+def _pairs(value: object) -> object:
+    """A mapping, also from the (key, value) pairs as which Arrow hands out maps, and JSON made of them holds."""
+    pairs = isinstance(value, list | tuple) and all(isinstance(p, list | tuple) and len(p) == 2 and isinstance(p[0], str) for p in value)
+    return dict(value) if pairs else value
+
+
 # --- trajectory ----------------------------------------------------------------------------------------------
 @dataclass(slots=True)
 class ToolCall:
@@ -264,7 +271,7 @@ class Trajectory:
     detail: str = ""
     """For `error`: what happened. For the gate: which rubric items were dropped and why."""
     usage: list[Usage] = field(default_factory=list)
-    engines: dict[str, str] = field(default_factory=dict)
+    engines: Annotated[dict[str, str], BeforeValidator(_pairs)] = field(default_factory=dict)
     """Role → engine and model that played it."""
     prompt_version: str = ""
     world: str = ""

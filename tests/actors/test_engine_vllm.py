@@ -19,7 +19,7 @@ from prstack.prompts.replies import verdict_schema
 from prstack.stages.models import SMOLLM2, resolve_model
 from prstack.tools.schemas import SCHEMAS, check
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 pytest.importorskip("vllm")
 
 SETTINGS = {"name": "vllm", "dtype": "float32", "max_model_len": 2048, "kv_cache_mb": 256, "max_tokens": 160}
@@ -120,6 +120,7 @@ def test_a_request_that_cannot_be_met_is_refused(engine):
         assert e.value.kind == "request"
 
 
+@pytest.mark.slow
 def test_generate_returns_exact_tokens_and_their_logprobs(engine, model_dir):
     ray, torch = pytest.importorskip("ray"), pytest.importorskip("torch")
     from transformers import AutoModelForCausalLM
@@ -146,6 +147,7 @@ def test_settings_the_model_cannot_have(model_dir):
         VLLMEngine(SETTINGS | {"max_model_len": 9000}, model_dir)
 
 
+@pytest.mark.slow
 def test_a_dead_engine_core_is_started_again(engine):
     import ray
 

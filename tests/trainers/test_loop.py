@@ -24,6 +24,8 @@ from trainers.layout import Layout
 from trainers.loop import Diverged, Watch, learning_rate, train
 from trainers.worker import Setup
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {"lr": 3e-3, "warmup": 2, "checkpoint_every": 1000, "keep": 2}
 
 

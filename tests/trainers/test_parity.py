@@ -15,6 +15,8 @@ from trainers.layout import Layout
 from trainers.losses import IGNORE
 from trainers.worker import Setup
 
+pytestmark = pytest.mark.slow
+
 KINDS = [
     ("mixtral", {}),
     ("qwen3_moe", {}),

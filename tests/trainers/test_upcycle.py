@@ -17,6 +17,8 @@ from trainers.spec import ModelSpec
 from trainers.upcycle import upcycle
 from trainers.worker import Setup
 
+pytestmark = pytest.mark.slow
+
 WAYS = [("simple", 4, 2), ("fine", 8, 4), ("fine", 4, 4), ("fine", 6, 3)]
 
 
