@@ -169,7 +169,7 @@ def _help(name: str, command: Command) -> str:
         inside = [k for k in keys if k == section or k.startswith(section + ".")]
         if inside != [section]:
             lines += ["", f"{section}: {docs[section]}"]
-        elif lines[-1] and not lines[-1].startswith("  "):
+        elif not any(line == "keys" for line in lines):
             lines += ["", "keys"]
         for key in inside:
             value: object = defaults

@@ -28,7 +28,7 @@ from prstack.world.world import World
 
 def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     """Plays what is missing of `synthesis.episodes` and commits it part by part."""
-    world = world_stage.run(config, run, tracker)
+    world = world_stage.run(config, run, tracker, announce=False)
     prompts = Prompts(config.agents.prompts)
     inputs = {
         "world": world.content_hash,

@@ -10,11 +10,12 @@ from prstack.store.rundir import Manifest, RunDir
 from prstack.world.world import build
 
 
-def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
+def run(config: Config, run: RunDir, tracker: Tracker, announce: bool = True) -> Manifest:
     """Builds the world beside its place and moves it in whole, so that a cut-off build leaves nothing half made."""
     stage = run.stage("world", fingerprint(config.world), to_dict(config.world))
     if stage.done:
-        print(f"world: made already, {stage.folder}", flush=True)
+        if announce:
+            print(f"world: made already, {stage.folder}", flush=True)
         return stage.manifest
     building = run.path / ".world-building"
     shutil.rmtree(building, ignore_errors=True)
