@@ -94,6 +94,7 @@ def test_stages_run_alone_on_files(smoke, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_kill_9_in_the_middle_then_again(tmp_path):
     """The whole process group is killed twice; the same command ends with every episode exactly once."""
     command = ["synthesize", *SMALL, "synthesis.episodes=400", "synthesis.part_episodes=10"]

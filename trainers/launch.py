@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,16 @@ class _Actor(Worker):
         return os.getpid()
 
 
-class Group:
+class Group(ABC):
     """What both kinds of group do; `_call` runs a method on every rank and returns the results by rank."""
 
     ranks: int
     dp: int = 1
     _dp_rank: list[int]
 
+    @abstractmethod
     def _call(self, method: str, args: list[tuple]) -> list[Any]:
-        raise NotImplementedError
+        """Runs a method on every rank with its own arguments."""
 
     def _all(self, method: str, *args: Any) -> list[Any]:
         return self._call(method, [args] * self.ranks)
@@ -102,6 +104,7 @@ class Group:
         """Peak resident memory of each rank, in MiB."""
         return self._all("memory_mb")
 
+    @abstractmethod
     def close(self) -> None:
         """Ends the ranks."""
 

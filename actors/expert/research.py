@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from prstack.config import MistakesConfig
 from prstack.dialogue.parse import format_assistant
+from prstack.scoring.evidence import Evidence
 from prstack.tools import results
 from prstack.tools.results import Hit, ProductPage
 from prstack.types import Constraint, ToolCall
@@ -83,6 +84,7 @@ def read(messages: list[dict]) -> View:
     query = messages[1]["content"]
     view = View(query, [c for c in hear(query) if c.attribute != "opinion"])
     call: tuple[str, dict] | None = None
+    texts = []
     for m in messages[2:]:
         if m["role"] == "assistant":
             view.reports += m["content"].lstrip().startswith("<report>")
@@ -96,19 +98,12 @@ def read(messages: list[dict]) -> View:
             view.clean = call is not None and not m["content"].startswith("error") and call not in view.calls
             if call is not None and not m["content"].startswith("error"):
                 view.calls.append(call)
-                _take_in(view, m["content"])
+                texts.append(m["content"])
+    seen = Evidence.from_texts(texts)
+    view.hits, view.pages = seen.hits, seen.visited
+    view.guides = list(dict.fromkeys(hit.id for text in texts for hit in results.parse_web_search(text)))
     view.corrected = messages[-1]["role"] == "user" and len(messages) > 2 and "correcting" in messages[-1]["content"].split("\n", 1)[0]
     return view
-
-
-def _take_in(view: View, text: str) -> None:
-    if page := results.parse_product(text):
-        view.pages[page.id] = page
-    elif hits := results.parse_search(text):
-        for hit in hits:
-            view.hits.setdefault(hit.id, hit)
-    elif found := results.parse_web_search(text):
-        view.guides += [h.id for h in found if h.id not in view.guides]
 
 
 # --- plan ------------------------------------------------------------------------------------------------------
