@@ -60,6 +60,7 @@ def test_the_training_set_loads_elsewhere(smoke, tmp_path):
     assert {t["function"]["name"] for t in json.loads(row["tools"])} == {"product_search", "visit_product", "web_search", "web_visit"}
 
 
+@pytest.mark.slow
 def test_the_same_run_again_does_nothing_and_more_episodes_add(smoke):
     cwd, _ = smoke
     run = (cwd / "runs" / "latest").resolve()
@@ -121,6 +122,7 @@ def test_kill_9_in_the_middle_then_again(tmp_path):
     assert manifest(tmp_path / "runs" / "latest", "synthesis")["counts"]["trajectories"] == 400
 
 
+@pytest.mark.slow
 def test_sigterm_stops_and_keeps_what_is_done(tmp_path):
     command = [sys.executable, "-m", "prstack.cli", "synthesize", *SMALL, "synthesis.episodes=300", "synthesis.part_episodes=5"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -173,6 +175,7 @@ def test_every_command_has_help(command, tmp_path):
     assert f"prstack {command}" in done.stdout and "key=value" in done.stdout
 
 
+@pytest.mark.slow
 def test_real_catalogue_to_training_set(shared_data, tmp_path):
     prstack("run", "world=shoppingbench", f"world.path={shared_data('shoppingbench')}", "synthesis.episodes=16", "world.users=20", "tracking.wandb=disabled", "run_dir=r", cwd=tmp_path)
     counts = manifest(tmp_path / "r", "world")["counts"]
