@@ -46,6 +46,10 @@ class Request:
     episode: str = ""
     max_tokens: int | None = None
     """Longest answer, in tokens; by default what the engine is configured with."""
+    temperature: float | None = None
+    """Sampling temperature, 0 for greedy; by default what the engine is configured with."""
+    constrained: bool = True
+    """False: nothing of the above is enforced, and the text is what the model writes by itself."""
 
 
 @dataclass(slots=True)

@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass
 from actors.agent import Agent, derive_seed
 from actors.engine import EngineError
 from actors.user import Prepared
-from prstack.config import AgentsConfig
 from prstack.dialogue.parse import format_assistant
 from prstack.prompts import replies
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.report import parse_report
 from prstack.scoring.rubric import score
+from prstack.settings import AgentsConfig
 from prstack.types import History, Persona, State, Step, Trajectory, Usage, Verdict, VerdictItem
 
 log = logging.getLogger(__name__)

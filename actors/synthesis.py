@@ -28,7 +28,7 @@ from actors.router import EnginePool
 from actors.supervisor import Episode, SupervisorAgent
 from actors.user import UserAgent
 from actors.vllm_engine import VLLMEngine, runtime_env
-from prstack.config import Config
+from prstack.settings import Config
 from prstack.types import Persona, Trajectory
 
 IN_FLIGHT = 4096

@@ -6,7 +6,7 @@ are in flight. It is a plain async class: `ray.remote(VLLMEngine)` hosts it, wit
 
 `complete` renders messages with prstack's chat template, keeps the prompt within the context by the rule of
 `prstack.dialogue.context`, and constrains the answer by a grammar (`prstack.dialogue.grammar`), so that verdicts,
-tool calls and reports parse and end. `generate` takes and gives token ids, exactly as sampled.
+tool calls and reports parse and end, unless the request wants the model's own text. `generate` takes and gives token ids, exactly as sampled.
 
 vLLM reads its environment variables when it is imported; the constructor sets those that are not set, and imports it.
 """
@@ -23,10 +23,10 @@ from typing import Any
 
 from actors.engine import INITIAL_WEIGHTS, Completion, EngineError, Request, Sample, Sampling
 from actors.owner import Owner
-from prstack.config import EngineConfig
 from prstack.dialogue import context, grammar
 from prstack.dialogue.render import Renderer
 from prstack.errors import UserError
+from prstack.settings import EngineConfig
 
 
 def runtime_env(threads: int = 1) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class VLLMEngine:
         prompt = self._prompt(request, self.settings.max_model_len - max_tokens)
         params = {
             "max_tokens": max_tokens,
-            "temperature": self.settings.temperature,
+            "temperature": self.settings.temperature if request.temperature is None else request.temperature,
             "top_p": self.settings.top_p,
             "seed": request.seed,
             "stop_token_ids": [self.renderer.end_of_turn_id],
@@ -147,6 +147,8 @@ class VLLMEngine:
         return self.renderer.prompt(messages, tools)
 
     def _form(self, request: Request, max_tokens: int) -> str | None:
+        if not request.constrained:
+            return None
         try:
             if request.schema is not None:
                 return grammar.reply_format(request.schema)

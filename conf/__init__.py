@@ -1,1 +1,1 @@
-"""Hydra configuration groups over the dataclasses of `prstack.config`."""
+"""Hydra configuration groups over the dataclasses of `prstack.settings`."""

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prstack import __version__, config
-from prstack.config import Config
 from prstack.errors import UserError
+from prstack.settings import Config, ViewConfig
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _dispatch(args: list[str]) -> int:
         raise UserError(f"{flags[0]}: there are no flags but --help; settings are written key=value")
     overrides = [a for a in rest if a not in targets]
     if name == "view":  # what only this command reads may be written short
-        overrides = [f"view.{o}" if o.partition("=")[0] in {f.name for f in dataclasses.fields(config.ViewConfig)} else o for o in overrides]
+        overrides = [f"view.{o}" if o.partition("=")[0] in {f.name for f in dataclasses.fields(ViewConfig)} else o for o in overrides]
     return command.act(config.load(overrides), targets)
 
 

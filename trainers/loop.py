@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from prstack.config import TrainerConfig
 from prstack.errors import UserError
+from prstack.settings import TrainerConfig
 from trainers.batches import Batch, Batches
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from actors.engine import INITIAL_WEIGHTS, Completion, EngineError, Request, Sample, Sampling
 from actors.expert import research, supervisor, user
-from prstack.config import MistakesConfig
+from prstack.settings import MistakesConfig
 
 ROLES = {"user": user.reply, "supervisor": supervisor.reply}
 

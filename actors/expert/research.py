@@ -18,9 +18,9 @@ import json
 import random
 from dataclasses import dataclass, field
 
-from prstack.config import MistakesConfig
 from prstack.dialogue.parse import format_assistant
 from prstack.scoring.evidence import Evidence
+from prstack.settings import MistakesConfig
 from prstack.tools import results
 from prstack.tools.results import Hit, ProductPage
 from prstack.types import Constraint, ToolCall

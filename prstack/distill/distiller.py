@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prstack.config import DistillConfig
 from prstack.dialogue.render import Renderer
 from prstack.distill import checker, filters
 from prstack.distill.episode import tool_steps
 from prstack.distill.export import dataset_row
 from prstack.distill.internalise import internalise
+from prstack.settings import DistillConfig
 from prstack.store.records import adapter
 from prstack.types import Rejected, Trajectory
 

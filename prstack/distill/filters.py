@@ -13,7 +13,6 @@ import importlib
 import re
 from collections.abc import Callable
 
-from prstack.config import FilterConfig
 from prstack.distill.episode import last_of, tool_steps
 from prstack.errors import UserError
 from prstack.scoring import rubric
@@ -21,6 +20,7 @@ from prstack.scoring.evidence import Evidence
 from prstack.scoring.grounding import ground
 from prstack.scoring.products import e_prod
 from prstack.scoring.report import parse_report, report_body
+from prstack.settings import FilterConfig
 from prstack.types import Step, Trajectory
 
 Rejection = tuple[str, str]

@@ -27,11 +27,11 @@ import pyarrow.parquet as pq
 import ray.data
 from pydantic import ValidationError
 
-from prstack.config import DistillConfig
 from prstack.distill.distiller import Distiller, Frame
 from prstack.distill.export import DATASET_SCHEMA
 from prstack.distill.packing import TOKENS_SCHEMA
 from prstack.errors import UserError
+from prstack.settings import DistillConfig
 from prstack.store.parts import Parts
 from prstack.store.records import Bad, adapter, explain, from_row, read_json_lines, read_parquet, to_row
 from prstack.types import Rejected, Trajectory

@@ -20,7 +20,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from prstack.config import TrackingConfig
+from prstack.settings import TrackingConfig
 
 _SECRET = re.compile(r"(api_?key|secret|password|passwd|token|credential|authorization)$", re.IGNORECASE)
 _USERINFO = re.compile(r"(\w+://)[^/@\s]+@")

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from prstack.config import RayConfig
 from prstack.errors import UserError
+from prstack.settings import RayConfig
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from prstack import __version__
-from prstack.config import Config, fingerprint, to_dict
+from prstack.config import fingerprint, to_dict
 from prstack.dialogue.render import TEMPLATE
 from prstack.distill import export, funnel, packing
 from prstack.distill.distiller import AFTER_FILTERS, Frame
@@ -17,6 +17,7 @@ from prstack.distill.filters import chain
 from prstack.distill.pipeline import Store, Tally, distil, known_total
 from prstack.prompts import Prompts
 from prstack.report.tracking import Tracker
+from prstack.settings import Config
 from prstack.stages.cluster import ray_session
 from prstack.stages.models import resolve_tokenizer
 from prstack.store.parts import Parts, write_text

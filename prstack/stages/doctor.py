@@ -23,9 +23,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from prstack.config import Config, WorldConfig, source_folder
+from prstack.config import source_folder
 from prstack.errors import UserError
 from prstack.report.tables import bytes_text, clean, make_console
+from prstack.settings import Config, WorldConfig
 
 GIB = 1 << 30
 RUN_MEMORY, VLLM_MEMORY, RUN_DISK = 4 * GIB, 6 * GIB, 2 * GIB

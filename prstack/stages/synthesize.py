@@ -12,10 +12,11 @@ from tqdm import tqdm
 from actors.agent import short_hash
 from actors.supervisor import Episode
 from actors.synthesis import Cast, cast_actors, play_all
-from prstack.config import Config, fingerprint, to_dict
+from prstack.config import fingerprint, to_dict
 from prstack.errors import UserError
 from prstack.prompts import Prompts
 from prstack.report.tracking import Tracker
+from prstack.settings import Config
 from prstack.stages import world as world_stage
 from prstack.stages.cluster import ray_session
 from prstack.stages.models import resolve_model

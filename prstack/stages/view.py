@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prstack.config import Config
 from prstack.errors import UserError
 from prstack.report.tables import funnel_table, make_console, shown_path
 from prstack.report.terminal import trajectories_table, trajectory_view
 from prstack.report.trajectories import collect, find
 from prstack.report.viewer import write_page
+from prstack.settings import Config
 from prstack.store.rundir import RunDir
 
 ROWS = 40

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 
-from prstack.config import Config, fingerprint, to_dict
+from prstack.config import fingerprint, to_dict
 from prstack.report.tracking import Tracker
+from prstack.settings import Config
 from prstack.store.rundir import Manifest, RunDir
 from prstack.world.world import build
 

@@ -18,7 +18,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from prstack.config import WorldConfig
+from prstack.settings import WorldConfig
 from prstack.types import Attribute, Product, Review
 from prstack.world.catalogue import BRANDS, CATEGORIES, COLOURS, EXTRAS, SERIES, Category, Numeric
 from prstack.world.material import Contradiction, Material

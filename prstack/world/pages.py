@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prstack.config import WorldConfig
+from prstack.settings import WorldConfig
 from prstack.types import Page, Product
 from prstack.world.catalogue import Category, Numeric
 from prstack.world.opinions import opinion

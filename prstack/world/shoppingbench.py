@@ -22,8 +22,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from prstack.config import WorldConfig
 from prstack.errors import UserError
+from prstack.settings import WorldConfig
 from prstack.store.records import Bad, read_json_lines
 from prstack.types import Attribute, Event, EventType, History, Product
 from prstack.world.material import Material, is_id

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prstack.config import WorldConfig
+from prstack.settings import WorldConfig
 from prstack.store.records import Bad
 from prstack.types import Event, History, Product
 from prstack.world.jsonfile import read_object

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from prstack.config import WorldConfig
+from prstack.settings import WorldConfig
 from prstack.types import Constraint, Event, EventType, History, Product
 from prstack.world.catalogue import Category
 from prstack.world.complaints import complain

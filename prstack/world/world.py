@@ -25,8 +25,9 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from prstack.config import WorldConfig, source_folder
+from prstack.config import source_folder
 from prstack.errors import UserError
+from prstack.settings import WorldConfig
 from prstack.store.parts import write_table, write_text
 from prstack.store.records import (
     Bad,

@@ -13,10 +13,10 @@ from actors.research import ResearchAgent
 from actors.router import EnginePool
 from actors.supervisor import Episode, SupervisorAgent
 from actors.user import UserAgent
-from prstack.config import AgentsConfig, MistakesConfig, WorldConfig
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.products import e_prod
 from prstack.scoring.report import parse_report
+from prstack.settings import AgentsConfig, MistakesConfig, WorldConfig
 from prstack.store.records import from_row, to_row
 from prstack.types import Trajectory
 from prstack.world.world import World, build

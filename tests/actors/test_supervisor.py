@@ -10,7 +10,7 @@ from actors.expert import ExpertEngine
 from actors.research import ResearchAgent
 from actors.supervisor import Episode, SupervisorAgent, read_verdict
 from actors.user import UserAgent
-from prstack.config import AgentsConfig, WorldConfig
+from prstack.settings import AgentsConfig, WorldConfig
 from prstack.world.world import World, build
 
 

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from prstack.config import DistillConfig, FilterConfig
 from prstack.dialogue.render import Renderer
 from prstack.distill import checker
 from prstack.distill.checker import Violation
 from prstack.distill.distiller import Distiller, Frame
 from prstack.distill.export import plain_message
 from prstack.errors import UserError
+from prstack.settings import DistillConfig, FilterConfig
 from prstack.stages.models import SMOLLM2, resolve_tokenizer
 from prstack.tools.schemas import SCHEMAS
 from tests.factories import FLAGS, trajectory

@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
-from prstack.config import FilterConfig
 from prstack.distill import filters
 from prstack.distill.filters import FILTERS, chain, import_function
 from prstack.errors import UserError
+from prstack.settings import FilterConfig
 from prstack.types import Step
 from tests.factories import Script, product_page, search_text, trajectories, trajectory
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from prstack.config import Config, RayConfig, TrackingConfig
+from prstack.settings import Config, RayConfig, TrackingConfig
 from prstack.stages import doctor as room
 from prstack.stages.doctor import Check, doctor, look
 
@@ -23,7 +23,7 @@ def test_this_environment_can_do_make_run(tmp_path, capsys):
 
 def test_it_imports_nothing_heavy_to_look(tmp_path):
     code = (
-        "import sys\nfrom prstack.config import Config\nfrom prstack.stages.doctor import look\nlook(Config())\n"
+        "import sys\nfrom prstack.settings import Config\nfrom prstack.stages.doctor import look\nlook(Config())\n"
         "bad = [m for m in ('torch', 'vllm', 'ray', 'transformers', 'wandb') if m in sys.modules]\nsys.exit(f'imported {bad}' if bad else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)

@@ -8,8 +8,8 @@ import warnings
 
 import pytest
 
-from prstack.config import TrackingConfig
 from prstack.report.tracking import HIDDEN, Tracker, read_metrics, without_secrets
+from prstack.settings import TrackingConfig
 
 CONFIG = {
     "engine": {"model": "m", "api_key": "sk-abc", "max_tokens": 384, "base_url": "https://me:pw@host/v1"},
@@ -84,7 +84,7 @@ def test_every_line_is_json(tmp_path):
 
 def test_disabled_writes_no_wandb_files_and_does_not_import_it(tmp_path):
     code = (
-        "import sys; from prstack.report.tracking import Tracker; from prstack.config import TrackingConfig\n"
+        "import sys; from prstack.report.tracking import Tracker; from prstack.settings import TrackingConfig\n"
         f"t = Tracker({str(tmp_path)!r}, TrackingConfig(wandb='disabled'), 'r', {{}}); t.log({{'a/x': 1}}); t.close(); t.close()\n"
         "assert 'wandb' not in sys.modules"
     )

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from prstack.config import Config, ViewConfig
 from prstack.errors import UserError
 from prstack.report.terminal import trajectories_table, trajectory_view
 from prstack.report.trajectories import collect, find, glance
 from prstack.report.viewer import render_page, write_page
+from prstack.settings import Config, ViewConfig
 from prstack.stages.view import view
 from prstack.store.parts import Parts, write_table, write_text
 from prstack.store.records import to_row

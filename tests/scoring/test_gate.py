@@ -2,9 +2,9 @@
 
 import pytest
 
-from prstack.config import WorldConfig
 from prstack.scoring import gate
 from prstack.scoring.gate import Task, check_persona, check_query, check_rubric, repair, scaled
+from prstack.settings import WorldConfig
 from prstack.types import Event, History, Need, Persona, RubricItem
 from prstack.world.world import World, build
 

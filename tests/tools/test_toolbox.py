@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prstack.config import WorldConfig
+from prstack.settings import WorldConfig
 from prstack.tools import results
 from prstack.tools.neutralise import neutralise
 from prstack.tools.schemas import PARAMETERS

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from prstack.config import TrainerConfig
+from prstack.settings import TrainerConfig
 from trainers import launch
 from trainers.batches import Batches, read_packs
 from trainers.loop import train

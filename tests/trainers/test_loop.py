@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from prstack.config import TrainerConfig
 from prstack.errors import UserError
+from prstack.settings import TrainerConfig
 from tests.trainers.models import make, make_packs
 from trainers import checkpoint
 from trainers.batches import Batches, read_packs, write_packs

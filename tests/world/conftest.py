@@ -1,7 +1,8 @@
 import pytest
 
-from prstack.config import WorldConfig, source_folder
+from prstack.config import source_folder
 from prstack.errors import UserError
+from prstack.settings import WorldConfig
 from prstack.world.world import World, build
 
 

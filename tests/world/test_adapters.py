@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from prstack.config import WorldConfig
 from prstack.errors import UserError
+from prstack.settings import WorldConfig
 from prstack.world.shoppingbench import clean
 from prstack.world.world import World, build
 

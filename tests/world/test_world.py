@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from prstack.config import WorldConfig
 from prstack.errors import UserError
+from prstack.settings import WorldConfig
 from prstack.store.records import read_records
 from prstack.tools.results import parse_search
 from prstack.tools.toolbox import Toolbox
@@ -34,7 +34,7 @@ def test_the_same_seed_gives_the_same_world(generated, tmp_path):
 
 
 def test_the_hash_does_not_depend_on_the_process(tmp_path):
-    code = "import sys; from prstack.config import WorldConfig; from prstack.world.world import build; print(build(WorldConfig(products=84, users=14), sys.argv[1])['content_hash'])"
+    code = "import sys; from prstack.settings import WorldConfig; from prstack.world.world import build; print(build(WorldConfig(products=84, users=14), sys.argv[1])['content_hash'])"
     runs = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / seed)], env=os.environ | {"PYTHONHASHSEED": seed}, stdout=subprocess.PIPE)
         for seed in ("1", "2")
