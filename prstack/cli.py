@@ -80,10 +80,11 @@ def _open_run(c: Config, command: str, stages: list[str]):
 
     key = {k: v for k, v in config.to_dict(c).items() if k not in ("run_dir", "runs", "tracking", "ray", "view")}
     run_dir = c.run_dir
-    if command == "distill" and not run_dir and not c.distill.input:
+    inputs = {"distill": ("distill.input", c.distill.input), "sft": ("trainer.input", c.trainer.input)}
+    if command in inputs and not run_dir and not inputs[command][1]:
         latest = RunDir.latest(c.runs)
         if latest is None:
-            raise UserError(f"there is no run under {c.runs}/ yet; give run_dir= or distill.input=, or make one with `prstack run`")
+            raise UserError(f"there is no run under {c.runs}/ yet; give run_dir= or {inputs[command][0]}=, or make one with `prstack run`")
         run_dir = str(latest)
     run, resumed = RunDir.open(run_dir, c.runs, c.name, command, key)
     print(f"{'taking up again' if resumed else 'run'}: {_relative(run.path)} ({' → '.join(stages)})", flush=True)
@@ -125,6 +126,22 @@ def _distill(c: Config, _: list[str]) -> int:
     return _stages(c, "distill", ["distill"])
 
 
+def _sft(c: Config, _: list[str]) -> int:
+    return _stages(c, "sft", ["sft"])
+
+
+def _upcycle(c: Config, targets: list[str]) -> int:
+    from prstack.stages.upcycle import upcycle
+
+    return upcycle(c, targets)
+
+
+def _chat(c: Config, targets: list[str]) -> int:
+    from prstack.stages.chat import chat
+
+    return chat(c, targets)
+
+
 def _view(c: Config, targets: list[str]) -> int:
     from prstack.stages.view import view
 
@@ -145,6 +162,9 @@ COMMANDS = {
         "play episodes: behaviour histories → trajectories", (*MAKING, "world", "engine", "agents", "synthesis", "tracking", "ray"), _synthesize
     ),
     "distill": Command("trajectories → a training set", ("run_dir", "runs", "distill", "tracking", "ray"), _distill),
+    "sft": Command("a training set → a fine-tuned model", ("run_dir", "runs", "trainer", "tracking", "ray"), _sft),
+    "upcycle": Command("a dense model → a mixture of experts of the same function", ("upcycle",), _upcycle),
+    "chat": Command("talk to a model as the shopping agent, with live tools", ("run_dir", "runs", "chat", "engine"), _chat, "RUN"),
     "view": Command("read trajectories, in the terminal or as a page", ("run_dir", "runs", "view"), _view, "RUN"),
     "doctor": Command("what this machine can run, and what is missing", ("runs", "doctor"), _doctor),
 }

