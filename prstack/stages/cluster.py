@@ -63,13 +63,17 @@ _KEPT: ContextVar[bool] = ContextVar("kept", default=False)
 
 @contextmanager
 def one_session() -> Iterator[None]:
-    """Stages inside the block share the Ray session that the first of them opens; it ends with the block."""
+    """Stages inside the block share the Ray session that the first of them opens; it ends with the block.
+
+    A session that was there before the block is left as it is.
+    """
+    ours = not ((ray := sys.modules.get("ray")) and ray.is_initialized())
     token = _KEPT.set(True)
     try:
         yield
     finally:
         _KEPT.reset(token)
-        if ray := sys.modules.get("ray"):
+        if ours and (ray := sys.modules.get("ray")):
             ray.shutdown()
 
 
