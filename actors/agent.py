@@ -25,12 +25,17 @@ class Agent:
     async def ask(self, task: str, messages: list[dict], usage: Usage, *, episode: str, seed: int, **options) -> Completion:
         """One completion; adds what it took to `usage`. Raises actors.engine.EngineError."""
         request = Request(task=f"{self.role}.{task}", role=self.role, messages=messages, episode=episode, seed=seed, **options)
-        done = await self.pool.complete(request)
-        usage.calls += 1
-        usage.prompt_tokens += done.prompt_tokens
-        usage.completion_tokens += done.completion_tokens
-        usage.seconds += done.seconds
-        return done
+        return await ask(self.pool, request, usage)
+
+
+async def ask(pool, request: Request, usage: Usage) -> Completion:
+    """One completion; adds what it took to `usage`. Raises actors.engine.EngineError."""
+    done = await pool.complete(request)
+    usage.calls += 1
+    usage.prompt_tokens += done.prompt_tokens
+    usage.completion_tokens += done.completion_tokens
+    usage.seconds += done.seconds
+    return done
 
 
 def derive_seed(*parts: object) -> int:

@@ -4,7 +4,8 @@ vLLM's engine core is a child process of the actor. When the actor is killed (by
 itself does not notice, and the child would keep its memory for ever. vLLM sends its configuration, pickled, to each
 process that it starts, and leaves room in it for an object of ours: reading `Owner` in another process starts a thread
 there that waits for the end of the actor's process and then ends its own. That is the first thing such a process does,
-long before it loads a model.
+long before it loads a model. It also leaves its process group, so that Ctrl-C in a terminal reaches the owner alone, which
+may have something to go on with.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import select
 import signal
 import threading
+from contextlib import suppress
 
 
 class Owner:
@@ -33,6 +35,8 @@ def _received(pid: int) -> Owner:
     owner = Owner()
     if pid != owner.pid:
         end_with(pid)
+        with suppress(PermissionError):  # the leader of a session stays where it is
+            os.setpgid(0, 0)
         owner.pid = pid
     return owner
 

@@ -41,18 +41,35 @@ class ResearchAgent(Agent):
         """
         usage = Usage("research")
         messages = research_messages(query, steps, self.prompts, forced)
-        options = {"tools": self.toolbox.schemas, "tool_choice": "none" if forced else "auto", "max_tokens": REPORT_TOKENS}
-        if forced:
-            options["report"] = "required"
-        task = "report" if forced else "act"
-        done = await self.ask(task, messages, usage, episode=episode, seed=derive_seed(seed, "research", len(steps)), **options)
-        turn = parse_assistant(done.text)
-        if turn.report is not None:
-            return Step("research", "report", report_round, turn.reasoning, f"<report>\n{turn.report.strip()}\n</report>"), usage
-        if turn.tool_call is not None and not forced:
-            call = ToolCall(f"c{sum(s.tool_call is not None for s in steps) + 1}", turn.tool_call.name, turn.tool_call.arguments)
-            return Step("research", "toolcall", call_round, turn.reasoning, turn.content, call, self.toolbox.call(call)), usage
-        if forced and turn.content:
-            return Step("research", "report", report_round, turn.reasoning, f"<report>\n{turn.content.strip()}\n</report>"), usage
-        said = turn.content if not turn.error else done.text[:MALFORMED_CHARS]  # what is malformed is kept as it was written
-        return Step("research", "toolcall", call_round, "" if turn.error else turn.reasoning, said), usage
+        task, options = act_options(self.toolbox, forced)
+        done = await self.ask(task, messages, usage, episode=episode, seed=derive_seed(seed, "research", len(steps)), max_tokens=REPORT_TOKENS, **options)
+        return read_step(done.text, steps, self.toolbox, forced, call_round, report_round), usage
+
+
+def act_options(toolbox: Toolbox, forced: bool) -> tuple[str, dict]:
+    """The task of a turn after the plan, and what its request allows: a tool call or a report, `forced` the report alone."""
+    if forced:
+        return "report", {"tools": toolbox.schemas, "tool_choice": "none", "report": "required"}
+    return "act", {"tools": toolbox.schemas, "tool_choice": "auto"}
+
+
+def read_step(text: str, steps: list[Step], toolbox: Toolbox, forced: bool = False, call_round: int = 0, report_round: int = 0) -> Step:
+    """What the agent wrote after `steps`, as its next step: a tool call, executed here, a report, or (malformed) neither.
+
+    `forced`: a report was asked for, so any text is one and no tool is called. A malformed step has state `toolcall` and no
+    call.
+    """
+    turn = parse_assistant(text)
+    if turn.report is not None:
+        return Step("research", "report", report_round, turn.reasoning, _report(turn.report))
+    if turn.tool_call is not None and not forced:
+        call = ToolCall(f"c{sum(s.tool_call is not None for s in steps) + 1}", turn.tool_call.name, turn.tool_call.arguments)
+        return Step("research", "toolcall", call_round, turn.reasoning, turn.content, call, toolbox.call(call))
+    if forced and (body := turn.content.removeprefix("<report>").strip()):
+        return Step("research", "report", report_round, turn.reasoning, _report(body))
+    said = turn.content if not turn.error else text[:MALFORMED_CHARS]  # what is malformed is kept as it was written
+    return Step("research", "toolcall", call_round, "" if turn.error else turn.reasoning, said)
+
+
+def _report(body: str) -> str:
+    return f"<report>\n{body.strip()}\n</report>"

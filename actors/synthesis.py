@@ -10,11 +10,12 @@ id and seed. The driver keeps `concurrency` episodes in flight and no more, howe
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from actors.router import EnginePool
 from actors.supervisor import Episode, SupervisorAgent
 from actors.user import UserAgent
 from actors.vllm_engine import VLLMEngine, runtime_env
-from prstack.settings import Config
+from prstack.settings import Config, EngineConfig
 from prstack.types import Persona, Trajectory
 
 IN_FLIGHT = 4096
 """Concurrent calls that one actor takes."""
+_SHARED: dict[str, Any] = {"num_cpus": 0, "max_concurrency": IN_FLIGHT, "max_restarts": -1}
+"""Ray options of actors that many episodes share."""
 
 
 class Remote:
@@ -93,8 +96,7 @@ def cast_actors(config: Config, world_folder: Path, models: dict[str, str]) -> I
         label = {role: name if name == "expert" else f"{name}:{config.engine.model}" for role, name in roles.items()}
 
         def start(cls: type, role: str, others: tuple[str, ...], *args: object) -> Any:
-            options = {"name": f"{tag}-{role}", "num_cpus": 0, "max_concurrency": IN_FLIGHT, "max_restarts": -1}
-            return ray.remote(_hosted(cls)).options(**options).remote(names[roles[role]], [f"{tag}-{o}" for o in others], *args)
+            return ray.remote(_hosted(cls)).options(name=f"{tag}-{role}", **_SHARED).remote(names[roles[role]], [f"{tag}-{o}" for o in others], *args)
 
         agents, a = cast.agents, config.agents
         agents["user"] = start(UserAgent, "user", (), str(world_folder), a.user_attempts, a.prompts)
@@ -108,6 +110,26 @@ def cast_actors(config: Config, world_folder: Path, models: dict[str, str]) -> I
             with suppress(Exception):
                 ray.get(engine.shutdown.remote(), timeout=10)
         for handle in cast.handles:
+            ray.kill(handle)
+
+
+@contextmanager
+def serve(config: EngineConfig, model: Path) -> Iterator[EnginePool]:
+    """`config.replicas` engines that serve one checkpoint, without roles: what evaluation asks. They end with the block.
+
+    The context is no longer than the checkpoint's.
+    """
+    longest = json.loads((model / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    settings = replace(config, model=str(model), max_model_len=min(config.max_model_len, longest or config.max_model_len))
+    tag = f"prstack-{uuid.uuid4().hex[:8]}-engine-vllm"
+    handles = [_start_vllm(f"{tag}-{i}", settings, str(model)) for i in range(config.replicas)]
+    try:
+        ray.get([h.ready.remote() for h in handles])
+        yield EnginePool(handles)
+    finally:
+        for handle in handles:
+            with suppress(Exception):
+                ray.get(handle.shutdown.remote(), timeout=10)
             ray.kill(handle)
 
 
@@ -127,12 +149,15 @@ def _hosted(cls: type) -> type:
 
 
 def _start_engine(name: str, actor_name: str, config: Config, models: dict[str, str]) -> Any:
-    options: dict[str, Any] = {"name": actor_name, "num_cpus": 0, "max_concurrency": IN_FLIGHT, "max_restarts": -1}
     if name == "expert":
-        return ray.remote(ExpertEngine).options(**options).remote(asdict(config.agents.mistakes))
-    threads = max(1, (os.cpu_count() or 1) // config.engine.replicas)
-    gpus = config.engine.vllm_args.get("tensor_parallel_size", 1) if ray.cluster_resources().get("GPU") else 0
-    return ray.remote(VLLMEngine).options(runtime_env=runtime_env(threads), num_gpus=gpus, **options).remote(asdict(config.engine), models[name])
+        return ray.remote(ExpertEngine).options(name=actor_name, **_SHARED).remote(asdict(config.agents.mistakes))
+    return _start_vllm(actor_name, config.engine, models[name])
+
+
+def _start_vllm(actor_name: str, settings: EngineConfig, model: str) -> Any:
+    threads = max(1, (os.cpu_count() or 1) // settings.replicas)
+    gpus = settings.vllm_args.get("tensor_parallel_size", 1) if ray.cluster_resources().get("GPU") else 0
+    return ray.remote(VLLMEngine).options(name=actor_name, runtime_env=runtime_env(threads), num_gpus=gpus, **_SHARED).remote(asdict(settings), model)
 
 
 async def play_all(cast: Cast, episodes: list[Episode], concurrency: int, max_retries: int) -> AsyncIterator[Trajectory]:

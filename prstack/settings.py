@@ -213,14 +213,43 @@ class TrainerConfig:
     """Gradient norm above which gradients are scaled down; 0 never."""
     aux_loss: typing.Annotated[float, Check(ge=0)] = 0.001
     """Weight of the routers' load-balancing loss (per layer and micro-batch)."""
-    recompute: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    recompute: bool = True
+    """Recompute activations in the backward pass: about a third more time for a fraction of the memory. Without it a rank
+    keeps some 70 kB a token and layer of SmolLM2's size, more than 11 GiB for a pack of 8192 tokens."""
     seed: int = 0
     """Seed of the order of the training data."""
     checkpoint_every: Positive = 50
     """Steps between checkpoints; the last step always writes one."""
     keep: Positive = 2
     """Checkpoints that are kept."""
+
+
+@dataclass
+class EvaluationConfig:
+    """Models at work on held-out users, alone and with live tools, beside controls: `prstack evaluate`."""
+
+    subjects: list[str] = field(default_factory=lambda: ["base", "base_fewshot", "base_constrained", "sft", "no_check", "expert"])
+    """What is evaluated, in this order. `sft`: what the run trained; `base`: trainer.model as it is (`base_fewshot`: after one
+    finished conversation of the training set; `base_constrained`: writing only what parses); `no_check`: one search, its first
+    hits listed unchecked; `expert`: the scripted agent without mistakes; `name=FOLDER`: any other checkpoint."""
+    queries: Positive = 100
+    """Held-out queries; every subject gets the same."""
+    seeds: Natural = 3
+    """Sampled answers to a query, besides the greedy one."""
+    temperature: typing.Annotated[float, Check(gt=0)] = 0.7
+    """Of the sampled answers."""
+    list_length: Positive = 3
+    """Products a report should name; precision is also given at this length."""
+    max_tool_calls: Positive = 12
+    """Tool calls before the report is asked for."""
+    max_tokens: Positive = 512
+    """Longest turn, in tokens."""
+    concurrency: Positive = 16
+    """Conversations in flight."""
+    world_seed: Natural = 1000
+    """Seed of the world that is held out: its products, users and needs are others than those of world.seed."""
+    compare: str = "sft"
+    """The subject whose differences to all others are given with their intervals."""
 
 
 @dataclass
@@ -322,6 +351,7 @@ class Config:
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     upcycle: UpcycleConfig = field(default_factory=UpcycleConfig)
     chat: ChatConfig = field(default_factory=ChatConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -38,7 +38,8 @@ Op = Literal["<=", ">=", "=", "!="]
 Role = Literal["user", "research", "supervisor"]
 State = Literal["plan", "toolcall", "report"]
 Decision = Literal["approve", "revise"]
-Termination = Literal["approved", "max_rounds", "max_tool_calls", "max_tokens", "time", "error"]
+Termination = Literal["approved", "max_rounds", "max_tool_calls", "max_tokens", "time", "error", "finished"]
+"""How an episode ended. `approved`: the supervisor took the report; `finished`: there was a report, and no supervisor."""
 
 
 # --- world ---------------------------------------------------------------------------------------------------

@@ -110,7 +110,12 @@ def _rubric(items: list[RubricItem]) -> Table:
 
 
 def _research(step: Step) -> Group:
-    parts: list[RenderableType] = [Rule(f"research · {step.state} · round {step.round + 1}", align="left")]
+    return Group(Rule(f"research · {step.state} · round {step.round + 1}", align="left"), step_view(step))
+
+
+def step_view(step: Step) -> Group:
+    """What a research step says: reasoning, content, tool call in one line, and the first lines of its result."""
+    parts: list[RenderableType] = []
     if step.reasoning:
         parts.append(clean(step.reasoning, style="dim italic"))
     if step.content:

@@ -18,7 +18,11 @@ ROWS = 40
 
 def view(config: Config, target: Path | None) -> int:
     """Shows the trajectories at `target`: a run, a folder of trajectories, or one file; by default the latest run."""
-    place = _target(config, target)
+    place = RunDir.find(target, config.run_dir, config.runs)
+    if place is None:
+        raise UserError(
+            f"there is no run under {config.runs}/ yet; make one with `prstack run`, or name a folder or file: prstack view PATH"
+        )
     console = make_console()
     if config.view.id:
         found = find(place, config.view.id)
@@ -49,18 +53,3 @@ def view(config: Config, target: Path | None) -> int:
     for note in notes:
         console.print(note, markup=False, soft_wrap=True)
     return 0
-
-
-def _target(config: Config, target: Path | None) -> Path:
-    """What to read: the argument, as a path or the name of a run under `runs`; else run_dir; else the latest run."""
-    if target is None and config.run_dir:
-        target = Path(config.run_dir)
-    if target is not None:
-        named = Path(config.runs) / target
-        return named if not target.exists() and named.exists() else target
-    latest = RunDir.latest(config.runs)
-    if latest is None:
-        raise UserError(
-            f"there is no run under {config.runs}/ yet; make one with `prstack run`, or name a folder or file: prstack view PATH"
-        )
-    return latest

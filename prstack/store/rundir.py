@@ -158,6 +158,15 @@ class RunDir:
         link = Path(root) / "latest"
         return link.resolve() if link.exists() else None
 
+    @staticmethod
+    def find(target: str | Path | None, run_dir: str | None, root: str) -> Path | None:
+        """The place that a command is to read: `target`, as a path or the name of a run under `root`; else run_dir; else the
+        latest run, if there is one. It need not exist."""
+        if target is None:
+            return Path(run_dir) if run_dir else RunDir.latest(root)
+        named = Path(root) / target
+        return named if not Path(target).exists() and named.exists() else Path(target)
+
     def stage(self, name: str, fingerprint: dict, config: dict) -> Stage:
         return Stage(self.path / name, name, fingerprint, config)
 

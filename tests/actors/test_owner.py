@@ -37,6 +37,7 @@ def test_a_process_that_was_sent_an_owner_ends_with_it(tmp_path):
     try:
         time.sleep(1.0)
         assert alive(tied) and alive(free)
+        assert os.getpgid(tied.pid) == tied.pid and os.getpgid(free.pid) == os.getpgid(parent.pid)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
         deadline = time.monotonic() + 20

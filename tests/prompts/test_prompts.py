@@ -15,6 +15,7 @@ VALUES = {
     "research_act": {},
     "research_feedback": {"state": "report", "reason": "P1 was never opened.", "items": ["P1 was never opened"]},
     "research_force_report": {},
+    "research_malformed": {"forced": True},
     "supervisor_check_plan": {"query": "q", "plan": "p", "rubric": [{"id": "r1"}]},
     "supervisor_check_toolcall": {"query": "q", "earlier": ["product_search {}"], "call": "c", "result": "r"},
     "supervisor_check_report": {"query": "q", "rubric": [{"id": "r1"}], "report": "rep", "evidence": ["a page"]},
