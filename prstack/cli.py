@@ -80,11 +80,12 @@ def _open_run(c: Config, command: str, stages: list[str]):
 
     key = {k: v for k, v in config.to_dict(c).items() if k not in ("run_dir", "runs", "tracking", "ray", "view")}
     run_dir = c.run_dir
-    inputs = {"distill": ("distill.input", c.distill.input), "sft": ("trainer.input", c.trainer.input)}
+    inputs = {"distill": ("distill.input", c.distill.input), "sft": ("trainer.input", c.trainer.input), "evaluate": ("", None)}
     if command in inputs and not run_dir and not inputs[command][1]:
         latest = RunDir.latest(c.runs)
         if latest is None:
-            raise UserError(f"there is no run under {c.runs}/ yet; give run_dir= or {inputs[command][0]}=, or make one with `prstack run`")
+            own = f" or {inputs[command][0]}=" if inputs[command][0] else ""
+            raise UserError(f"there is no run under {c.runs}/ yet; give run_dir={own}, or make one with `prstack run`")
         run_dir = str(latest)
     run, resumed = RunDir.open(run_dir, c.runs, c.name, command, key)
     print(f"{'taking up again' if resumed else 'run'}: {_relative(run.path)} ({' → '.join(stages)})", flush=True)
@@ -130,6 +131,10 @@ def _sft(c: Config, _: list[str]) -> int:
     return _stages(c, "sft", ["sft"])
 
 
+def _evaluate(c: Config, _: list[str]) -> int:
+    return _stages(c, "evaluate", ["evaluate"])
+
+
 def _upcycle(c: Config, targets: list[str]) -> int:
     from prstack.stages.upcycle import upcycle
 
@@ -163,6 +168,11 @@ COMMANDS = {
     ),
     "distill": Command("trajectories → a training set", ("run_dir", "runs", "distill", "tracking", "ray"), _distill),
     "sft": Command("a training set → a fine-tuned model", ("run_dir", "runs", "trainer", "tracking", "ray"), _sft),
+    "evaluate": Command(
+        "models on held-out users, with live tools, beside controls",
+        ("run_dir", "runs", "seed", "evaluation", "trainer.model", "world", "engine", "tracking", "ray"),
+        _evaluate,
+    ),
     "upcycle": Command("a dense model → a mixture of experts of the same function", ("upcycle",), _upcycle),
     "chat": Command("talk to a model as the shopping agent, with live tools", ("run_dir", "runs", "chat", "engine"), _chat, "RUN"),
     "view": Command("read trajectories, in the terminal or as a page", ("run_dir", "runs", "view"), _view, "RUN"),

@@ -1,0 +1,203 @@
+"""What one episode is worth: metrics of a trajectory against the truth of its query.
+
+1. Everything is read off the research agent's steps and the last report, as scoring does (`prstack.scoring`); only which
+   products are valid comes from the truth.
+2. A metric that an episode cannot have is None, never 0: the grounding of a report without claims, the accuracy over no
+   products. Without a report, the score, E.Prod, the listed products and their precision are 0.
+3. Accuracies keep their counts, so that `prstack.evaluation.table.aggregate` can average over products, not episodes.
+
+An agent may list fewer products than it found valid, so a product that was opened and not listed need not have been judged
+invalid. `accept_accuracy` and `refuse_accuracy` go by the report; `verdict_…` go by what the reasoning says of a product
+("I keep it", "I drop it"; `spoken_verdicts`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prstack.scoring.evidence import Evidence
+from prstack.scoring.grounding import ground
+from prstack.scoring.products import e_prod
+from prstack.scoring.report import PRODUCT_ID, Report, parse_report
+from prstack.scoring.rubric import score
+from prstack.tools.results import parse_product
+from prstack.types import Step, Trajectory
+
+LIST_LENGTH = 3
+"""Products that a report is expected to list: the length of `precision_at_k`."""
+
+
+@dataclass(slots=True, frozen=True)
+class Truth:
+    """`valid_ids`: the products that satisfy every constraint of the query and can be bought. All others are invalid."""
+
+    valid_ids: frozenset[str]
+
+
+@dataclass(slots=True)
+class EpisodeMetrics:
+    """One episode. Shares are in [0, 1]; None where the episode has no such thing."""
+
+    calls: int
+    """Tool calls, and malformed turns where one was due."""
+    valid_calls: int
+    """Calls that a tool answered."""
+    call_validity: float | None
+    finished: float
+    """1 when there is a report in its tags."""
+    score: float
+    """Verifiable rubric score of the last report."""
+    score_given_valid: float | None
+    """`score` of an episode with a report and at least one valid call."""
+    e_prod: int
+    grounding: float | None
+    """Share of the report's claims that a tool result supports."""
+    listed: int
+    """Distinct products that the report pitches, invented ones included."""
+    valid_listed: int
+    invalid_listed: int
+    valid_minus_invalid: int
+    precision: float
+    precision_at_k: float
+    """Share of valid ones among the first `list_length` products; a missing one counts as not valid."""
+    opened: int
+    """Distinct products whose page was opened."""
+    opened_valid: int
+    opened_valid_share: float | None
+    accepted_valid: int
+    """Opened and valid products that the report pitches; 0 without a report."""
+    refused_invalid: int
+    """Opened and invalid products that the report does not pitch; 0 without a report."""
+    judged_valid: int
+    """Opened and valid products of an episode with a report: what `accepted_valid` is a part of."""
+    judged_invalid: int
+    accept_accuracy: float | None
+    refuse_accuracy: float | None
+    spoken_valid: int
+    """Valid products on which the reasoning gives a verdict."""
+    spoken_invalid: int
+    spoken_valid_kept: int
+    spoken_invalid_dropped: int
+    verdict_accept_accuracy: float | None
+    verdict_refuse_accuracy: float | None
+    tokens: int | None
+    """Completion tokens of the research agent; None when its usage is not on record."""
+
+
+def measure(trajectory: Trajectory, truth: Truth, list_length: int = LIST_LENGTH) -> EpisodeMetrics:
+    """The metrics of an episode. Never raises for what an agent wrote; ValueError for a list length below 1."""
+    if list_length < 1:
+        raise ValueError(f"list_length must be at least 1, not {list_length}")
+    steps = [s for s in trajectory.steps if s.role == "research"]
+    evidence = Evidence.from_steps(steps)
+    text = trajectory.reports[-1] if trajectory.reports else None
+    report = parse_report(text) if text is not None else Report("", [])
+
+    attempts = [s for s in steps if s.state == "toolcall" or s.tool_call is not None]
+    valid_calls = sum(s.tool_call is not None and s.tool_result is not None and s.tool_result.ok for s in attempts)
+    points = score(report, trajectory.rubric, evidence).score if text is not None else 0.0
+    grounding = ground(report, evidence)
+
+    listed = report.product_ids
+    valid_listed = sum(i in truth.valid_ids for i in listed)
+    opened = set(evidence.visited)
+    opened_valid = opened & truth.valid_ids
+    judged_valid, judged_invalid = (opened_valid, opened - truth.valid_ids) if text is not None else (set(), set())
+    accepted_valid, refused_invalid = len(judged_valid.intersection(listed)), len(judged_invalid.difference(listed))
+
+    spoken = [(i in truth.valid_ids, kept) for i, kept in spoken_verdicts(steps) if i in evidence.seen_ids]
+    on_valid = [kept for valid, kept in spoken if valid]
+    on_invalid = [not kept for valid, kept in spoken if not valid]
+    usage = [u.completion_tokens for u in trajectory.usage if u.role == "research"]
+    return EpisodeMetrics(
+        calls=len(attempts),
+        valid_calls=valid_calls,
+        call_validity=_share(valid_calls, len(attempts)),
+        finished=float(text is not None and _tagged(text)),
+        score=points,
+        score_given_valid=points if valid_calls and text is not None else None,
+        e_prod=len(e_prod(report, evidence)),
+        grounding=grounding.precision if grounding.findings else None,
+        listed=len(listed),
+        valid_listed=valid_listed,
+        invalid_listed=len(listed) - valid_listed,
+        valid_minus_invalid=2 * valid_listed - len(listed),
+        precision=_share(valid_listed, len(listed)) or 0.0,
+        precision_at_k=sum(i in truth.valid_ids for i in listed[:list_length]) / list_length,
+        opened=len(opened),
+        opened_valid=len(opened_valid),
+        opened_valid_share=_share(len(opened_valid), len(opened)),
+        accepted_valid=accepted_valid,
+        refused_invalid=refused_invalid,
+        judged_valid=len(judged_valid),
+        judged_invalid=len(judged_invalid),
+        accept_accuracy=_share(accepted_valid, len(judged_valid)),
+        refuse_accuracy=_share(refused_invalid, len(judged_invalid)),
+        spoken_valid=len(on_valid),
+        spoken_invalid=len(on_invalid),
+        spoken_valid_kept=sum(on_valid),
+        spoken_invalid_dropped=sum(on_invalid),
+        verdict_accept_accuracy=_share(sum(on_valid), len(on_valid)),
+        verdict_refuse_accuracy=_share(sum(on_invalid), len(on_invalid)),
+        tokens=sum(usage) if usage else None,
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _tagged(text: str) -> bool:
+    return re.search(r"<report>.*\S.*</report>", text, re.S) is not None
+
+
+# --- verdicts in the reasoning -----------------------------------------------------------------------------------
+_NOT = r"(?P<not>\b(?:do|does|did|will|would|should|can|could) ?n[o']t (?:\w+ )?|\b(?:won't|can't|cannot|never) (?:\w+ )?|\bnot (?:to )?)?"
+_ID = rf"[\[(*`]*{PRODUCT_ID.pattern}[\])*`]*"
+_OBJECT = rf"(?:it\b|this\b|that\b|the product\b|(?P<ids>{_ID}(?:(?:,| and|, and) {_ID})*))"
+_VERBS = r"(?:(?P<keep>keep|accept|recommend|shortlist|include)|(?P<drop>drop|discard|reject|exclude|skip|refuse|dismiss|eliminate|rule out|leave out|pass on))"
+_DONE = r"(?:(?P<keep>kept|accepted|shortlisted|a keeper)|(?P<drop>dropped|discarded|rejected|excluded|ruled out|eliminated|dismissed|out\b(?! of)))"
+_PARTED = r"(?P<drop>rule (?:it|this|that) out|leave (?:it|this|that) out)"
+_VERDICTS = [
+    re.compile(rf"{_NOT}\b{_VERBS} {_OBJECT}", re.I),
+    re.compile(rf"{_NOT}\b{_PARTED}", re.I),
+    re.compile(rf"\b(?:is|are|was|gets) (?P<not>not )?{_DONE}", re.I),
+    re.compile(rf"\b(?:verdict|decision)\W{{1,5}}{_NOT}{_VERBS}\b", re.I),
+]
+"""A verdict with its object, from the agent's own words to the plainest form. "Keep looking" and "does not fit" are none."""
+
+
+def spoken_verdicts(steps: Iterable[Step]) -> list[tuple[str, bool]]:
+    """(product id, kept) of every product that the research agent's reasoning keeps or drops, in the order of first mention.
+
+    A verdict names its product, or is about the last one named before it in the turn, or about the one whose page the turn
+    before had opened. The last verdict on a product counts.
+    """
+    found: dict[str, bool] = {}
+    opened = ""
+    for step in steps:
+        if step.role != "research":
+            continue
+        for id, kept in _verdicts(step.reasoning.replace("’", "'"), opened):
+            found[id] = kept
+        page = parse_product(step.tool_result.text) if step.tool_result is not None and step.tool_result.ok else None
+        opened = page.id if page else "" if step.tool_result is not None else opened
+    return list(found.items())
+
+
+def _verdicts(text: str, subject: str) -> list[tuple[str, bool]]:
+    """The verdicts of one turn, in the order of the text; `subject` is what "it" means before any product is named."""
+    named = [(m.start(), m.group(1)) for m in PRODUCT_ID.finditer(text)]
+    out: list[tuple[int, str, bool]] = []
+    for pattern in _VERDICTS:
+        for m in pattern.finditer(text):
+            parts = m.groupdict()
+            about = PRODUCT_ID.findall(parts.get("ids") or "") or [_before(named, m.start(), subject)]
+            out += [(m.start(), id, bool(parts.get("keep")) != bool(parts.get("not"))) for id in about if id]
+    return [(about, kept) for _, about, kept in sorted(out, key=lambda v: v[0])]
+
+
+def _before(named: Sequence[tuple[int, str]], position: int, default: str) -> str:
+    return next((id for start, id in reversed(named) if start < position), default)

@@ -1,0 +1,230 @@
+"""`prstack evaluate`: models at work on held-out users, alone and with live tools, beside controls.
+
+    held-out world ──► tasks (query, rubric, truth) ──► a conversation for each subject, task and seed ──► evaluation/trajectories
+                                                            └─► metrics ──► results.json, tables with paired intervals
+
+1. The world is generated with a seed of its own: other products, other users, other needs; queries are worded as no training
+   query is. What the tasks are worth (share of valid first hits, leaks) is measured first and printed.
+2. A conversation's id depends on all that decides it: subject, weights, task, seed, limits. What is there is never played
+   again, and more queries, seeds or subjects add to it.
+3. Differences are paired by query, averaged over its seeds first, with bootstrap intervals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from actors.agent import derive_seed, short_hash
+from actors.expert import ExpertEngine
+from actors.rollout import Rollout, play
+from actors.synthesis import serve
+from prstack.config import fingerprint, to_dict
+from prstack.errors import UserError
+from prstack.evaluation.bootstrap import by_query, paired_by_query
+from prstack.evaluation.controls import no_check
+from prstack.evaluation.metrics import EpisodeMetrics, measure
+from prstack.evaluation.table import aggregate, evaluation_table
+from prstack.evaluation.tasks import Task, make_tasks, solvability
+from prstack.prompts import Prompts
+from prstack.report.tables import make_console
+from prstack.report.tracking import Tracker
+from prstack.settings import Config, MistakesConfig
+from prstack.stages.cluster import ray_session
+from prstack.stages.distill import content_of
+from prstack.stages.models import resolve_model
+from prstack.store.parts import Parts, write_text
+from prstack.store.records import canonical_json, data_files, from_row
+from prstack.store.rundir import Manifest, RunDir
+from prstack.tools.toolbox import Toolbox
+from prstack.types import Trajectory
+from prstack.world.world import World, build
+
+COMPARED = ("score", "score_given_valid", "e_prod", "precision_at_k", "valid_minus_invalid", "grounding")
+"""Metrics whose differences are given."""
+PART_EPISODES = 25
+NO_MISTAKES = {f.name: 0.0 for f in dataclasses.fields(MistakesConfig)}
+
+
+@dataclass(slots=True)
+class Subject:
+    """What is evaluated. `model`: checkpoint folder, None for the scripted ones; `content`: a hash of its files."""
+
+    name: str
+    model: Path | None = None
+    content: str = ""
+    rollout: Rollout = field(default_factory=Rollout)
+    sampled: bool = True
+
+
+@dataclass(slots=True)
+class Play:
+    """One conversation to be had; `n` 0 is greedy."""
+
+    id: str
+    task: Task
+    n: int
+    seed: int
+
+
+def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
+    """Plays what is missing, then measures everything. Raises UserError for a subject that is not there."""
+    settings = config.evaluation
+    subjects = [_subject(name, config, run) for name in dict.fromkeys(settings.subjects)]
+    prompts = Prompts(config.agents.prompts)
+    held_out = dataclasses.replace(
+        config.world, kind="generated", path=None, histories=None, seed=settings.world_seed, users=max(config.world.users, 2 * settings.queries)
+    )
+    if config.world.kind == "generated" and config.world.seed == held_out.seed:
+        raise UserError(f"evaluation.world_seed={settings.world_seed} is the seed of the training world; give another, so that its users are held out")
+    limits = fingerprint(settings, "subjects", "queries", "seeds", "concurrency", "compare")
+    inputs = {"world": fingerprint(held_out, "users"), "evaluation": limits, "seed": config.seed, "prompts": prompts.version}
+    stage = run.stage("evaluation", inputs, to_dict(settings))
+
+    world = _world(held_out, stage.folder / "world")
+    tasks = make_tasks(world, settings.queries, config.seed)
+    worth = solvability(world, tasks)
+    print("evaluation: " + ", ".join(f"{k.replace('_', ' ')} {v:.2f}" for k, v in worth.items()), flush=True)
+    trajectories = Parts(stage.folder / "trajectories", Trajectory, flush_every=PART_EPISODES)
+    plays = {s.name: list(_plays(s, tasks, settings.seeds, short_hash(canonical_json(inputs), s.name, s.content))) for s in subjects}
+    missing = {name: [p for p in ps if p.id not in trajectories] for name, ps in plays.items()}
+    if not any(missing.values()) and stage.done:
+        print(f"evaluation: made already, {stage.folder}", flush=True)
+    elif stage.done:
+        stage.reopen()
+    todo = [s for s in subjects if missing[s.name]]
+    with ray_session(config.ray), trajectories:
+        for model, group in itertools.groupby(sorted(todo, key=lambda s: str(s.model or "")), key=lambda s: s.model):
+            _play_all(config, model, [(s, missing[s.name]) for s in group], world, prompts, trajectories)
+
+    measured = _measure(stage.folder, plays, settings.list_length)
+    results = {name: aggregate([m for _, m in rows]) for name, rows in measured.items()}
+    differences = list(_differences(measured, settings.compare))
+    document = {"tasks": worth, "subjects": results, "differences": differences, "settings": to_dict(settings)}
+    write_text(json.dumps(document, indent=1) + "\n", stage.folder / "results.json")
+    make_console().print(evaluation_table(results, differences))
+    tracker.log({f"evaluation/{name}/{k}": row[k] for name, row in results.items() for k in ("score", "e_prod", "precision_at_k")})
+    if stage.done:
+        return stage.manifest
+    counts = {"queries": len(tasks), "subjects": len(subjects), "conversations": sum(map(len, plays.values()))}
+    return stage.finish(counts, trajectories.content_hash, {f"score {name}": round(row["score"] or 0.0, 3) for name, row in results.items()})
+
+
+def _subject(name: str, config: Config, run: RunDir) -> Subject:
+    e = config.evaluation
+    rollout = Rollout(max_tool_calls=e.max_tool_calls, max_tokens=e.max_tokens)
+    if name in ("no_check", "expert"):
+        return Subject(name, rollout=dataclasses.replace(rollout, max_tool_calls=max(e.max_tool_calls, config.agents.max_tool_calls)), sampled=False)
+    label, eq, folder = name.partition("=")
+    if eq:
+        model = resolve_model(folder)
+    elif name == "sft":
+        model = run.path / "sft" / "model"
+        if not model.is_dir():
+            raise UserError(f"evaluation.subjects: {run.path} holds no trained model; run `prstack sft` first, or leave out sft")
+    elif name in ("base", "base_fewshot", "base_constrained"):
+        model = resolve_model(config.trainer.model)
+    else:
+        known = "base, base_fewshot, base_constrained, sft, no_check, expert, name=FOLDER"
+        raise UserError(f"evaluation.subjects: {name} is not known (there are: {known})")
+    content = content_of(sorted([*model.glob("*.safetensors"), model / "config.json", model / "tokenizer.json"]))
+    if name == "base_constrained":
+        rollout.constrained = True
+    elif name == "base_fewshot":
+        rollout.shots = _shot(run)
+        content += short_hash(canonical_json(rollout.shots))
+    return Subject(label, model, content, rollout)
+
+
+def _shot(run: RunDir) -> list[dict]:
+    """The shortest conversation of the training set, without its system prompt."""
+    folder = run.path / "distill" / "dataset"
+    if not folder.is_dir():
+        raise UserError(f"evaluation.subjects: base_fewshot needs the training set of the run, {folder} is not there; `prstack distill` makes it")
+    tables = (pq.read_table(file, columns=["tokens", "messages"]) for file in data_files(folder, "the training set"))
+    shortest = min((row for table in tables for row in table.to_pylist()), key=lambda row: row["tokens"])
+    return [{k: v for k, v in m.items() if v is not None} for m in shortest["messages"] if m["role"] != "system"]
+
+
+def _world(settings: Any, folder: Path) -> World:
+    """The held-out world, built once; a cut-off build is made again."""
+    if not (folder / "built").exists():
+        build(settings, folder)
+        (folder / "built").touch()
+    return World.open(folder)
+
+
+def _plays(subject: Subject, tasks: list[Task], seeds: int, key: str) -> Iterator[Play]:
+    for task in tasks:
+        for n in range(1 + (seeds if subject.sampled else 0)):
+            yield Play(short_hash(key, task.id, n), task, n, derive_seed(task.id, n))
+
+
+def _play_all(config: Config, model: Path | None, work: list[tuple[Subject, list[Play]]], world: World, prompts: Prompts, out: Parts) -> None:
+    """Every missing conversation of the subjects of one model, over one engine."""
+    toolbox = Toolbox(world.folder)
+    for _, plays in [w for w in work if w[0].name == "no_check"]:
+        for p in plays:
+            out.add(dataclasses.replace(no_check(toolbox, p.task, config.evaluation.list_length), id=p.id))
+    work = [w for w in work if w[0].name != "no_check"]
+    if not work:
+        return
+    if model is None:
+        asyncio.run(_converse(config, ExpertEngine(NO_MISTAKES), work, toolbox, prompts, out))
+        return
+    with serve(config.engine, model) as pool:
+        asyncio.run(_converse(config, pool, work, toolbox, prompts, out))
+
+
+async def _converse(config: Config, pool: Any, work: list[tuple[Subject, list[Play]]], toolbox: Toolbox, prompts: Prompts, out: Parts) -> None:
+    room = asyncio.Semaphore(config.evaluation.concurrency)
+
+    async def one(subject: Subject, p: Play) -> Trajectory:
+        temperature = config.evaluation.temperature if p.n else 0.0
+        rollout = dataclasses.replace(subject.rollout, temperature=temperature)
+        async with room:
+            t = await play(pool, toolbox, prompts, p.task.query, rollout, id=p.id, seed=p.seed, user_id=p.task.user_id, rubric=p.task.rubric)
+        return dataclasses.replace(t, engines={"research": subject.name}, persona=p.task.persona)
+
+    for subject, plays in work:
+        tasks = [asyncio.create_task(one(subject, p)) for p in plays]
+        try:
+            with tqdm(total=len(tasks), desc=f"evaluation of {subject.name}", unit=" conversations", mininterval=1.0) as bar:
+                for done in asyncio.as_completed(tasks):
+                    out.add(await done)
+                    bar.update()
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+def _measure(folder: Path, plays: dict[str, list[Play]], list_length: int) -> dict[str, list[tuple[str, EpisodeMetrics]]]:
+    """Subject → (task id, metrics) of each conversation."""
+    of = {p.id: (name, p) for name, ps in plays.items() for p in ps}
+    out: dict[str, list[tuple[str, EpisodeMetrics]]] = {name: [] for name in plays}
+    for row in Parts(folder / "trajectories", Trajectory).rows():
+        t = from_row(Trajectory, row)
+        if t.id in of:
+            name, p = of[t.id]
+            out[name].append((p.task.id, measure(t, p.task.truth, list_length)))
+    return out
+
+
+def _differences(measured: dict[str, list[tuple[str, EpisodeMetrics]]], compare: str) -> Iterator[dict[str, Any]]:
+    """`compare` less every other subject, for each metric that both have."""
+    if compare not in measured:
+        return
+    for other in (name for name in measured if name != compare):
+        for metric in COMPARED:
+            ours, theirs = by_query(measured[compare], metric), by_query(measured[other], metric)
+            if ours.keys() & theirs.keys():
+                yield {"a": compare, "b": other, "metric": metric} | dataclasses.asdict(paired_by_query(ours, theirs))
