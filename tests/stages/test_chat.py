@@ -122,7 +122,15 @@ def test_one_question_without_an_answer_is_a_failure(run, fake):
     assert chat(config(model=fake("Hm."), query="What?"), [str(run)]) == 1
 
 
-def test_ctrl_c_stops_the_answer_not_the_chat(run, capsys, monkeypatch, fake):
+@pytest.fixture
+def heard():
+    """Ctrl-C reaches Python here even where the suite runs as a background job of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_stops_the_answer_not_the_chat(run, capsys, monkeypatch, fake, heard):
     model = fake(CALL, "^C", REPORT)
     typed(monkeypatch, "First?", "Second?")
     assert chat(config(model=model), [str(run)]) == 0
