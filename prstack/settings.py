@@ -32,6 +32,10 @@ class WorldConfig:
     """Number of generated users (worlds without users of their own included)."""
     valid_share: Share = 0.35
     """Generated world: share of the first search hits that a typical query's constraints leave standing."""
+    split: Literal["train", "evaluation", "all"] = "train"
+    """Generated world: the needs that its users have. `train`: none that is held out (`prstack.world.holdout`);
+    `evaluation`: a quarter in held-out categories, a quarter with held-out combinations of attributes in the others, half
+    with neither; `all`: any. The catalogue is the same in each."""
 
 
 @dataclass
@@ -149,6 +153,9 @@ class FilterConfig:
     """Distinct products that the final report pitches and a tool returned (E.Prod)."""
     min_score: Share = 0.6
     """Verifiable rubric score of the final report."""
+    held_out: bool = True
+    """Generated world: reject a trajectory whose needs belong to evaluation (`prstack.world.holdout`); turn it off for a
+    model that is not to be evaluated, with world.split=all."""
     extra: list[str] = field(default_factory=list)
     """Import paths (`package.module:function`) of your own filters: Trajectory → None or (reason, detail)."""
 
@@ -229,9 +236,10 @@ class EvaluationConfig:
     """Models at work on held-out users, alone and with live tools, beside controls: `prstack evaluate`."""
 
     subjects: list[str] = field(default_factory=lambda: ["base", "base_fewshot", "base_constrained", "sft", "no_check", "expert"])
-    """What is evaluated, in this order. `sft`: what the run trained; `base`: trainer.model as it is (`base_fewshot`: after one
-    finished conversation of the training set; `base_constrained`: writing only what parses); `no_check`: one search, its first
-    hits listed unchecked; `expert`: the scripted agent without mistakes; `name=FOLDER`: any other checkpoint."""
+    """What is evaluated, in this order. `sft`: what the run trained; `sft_shuffled`: the control that it
+    trained on the same conversations with their queries exchanged; `base`: trainer.model as it is (`base_fewshot`: after one
+    finished conversation of the training set; `base_constrained`: writing only what parses); `no_check`: one search, its
+    first hits listed unchecked; `expert`: the scripted agent without mistakes; `name=FOLDER`: any other checkpoint."""
     queries: Positive = 100
     """Held-out queries; every subject gets the same."""
     seeds: Natural = 3
@@ -248,8 +256,40 @@ class EvaluationConfig:
     """Conversations in flight."""
     world_seed: Natural = 1000
     """Seed of the world that is held out: its products, users and needs are others than those of world.seed."""
+    valid_share: Share = 0.35
+    """Share of valid products among the first search hits in the world that is held out, as world.valid_share in training."""
     compare: str = "sft"
     """The subject whose differences to all others are given with their intervals."""
+
+
+@dataclass
+class PretrainConfig:
+    """A small base model from random weights and world text: `prstack pretrain`. How it trains is the trainer's section."""
+
+    seed: Natural = 0
+    """Seed of the text and of the first weights."""
+    tokens: Positive = 10_000_000
+    """Tokens of text that are made; trainer.epochs or trainer.steps say how often they are seen."""
+    vocabulary: typing.Annotated[int, Check(ge=512)] = 4096
+    """Tokens of the tokenizer that is made from the text."""
+    tokenizer_documents: Positive = 4000
+    """Documents that the tokenizer is made from."""
+    layers: Positive = 6
+    """Transformer layers."""
+    hidden: Positive = 256
+    """Width of the residual stream."""
+    heads: Positive = 4
+    """Query heads of attention."""
+    kv_heads: Positive = 2
+    """Key and value heads."""
+    head_dim: Positive = 32
+    """Width of a head; vLLM on CPU takes 32, 64, 80, 96, 112, 128 and more."""
+    experts: Positive = 8
+    """Experts a layer."""
+    topk: Positive = 2
+    """Experts a token."""
+    ffn: Positive = 192
+    """Hidden units of an expert."""
 
 
 @dataclass
@@ -345,6 +385,8 @@ class Config:
     """Folder of run folders; `latest` in it points to the newest."""
     seed: int = 0
     """Seed of episodes and sampling."""
+    until: Literal["world", "synthesize", "distill", "sft", "evaluate", "report"] = "report"
+    """The last stage of `prstack run`; with run_dir=, or when it was cut off, a later `prstack run` goes on from there."""
     world: WorldConfig = field(default_factory=WorldConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     agents: AgentsConfig = field(default_factory=AgentsConfig)
@@ -352,6 +394,7 @@ class Config:
     distill: DistillConfig = field(default_factory=DistillConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     upcycle: UpcycleConfig = field(default_factory=UpcycleConfig)
     chat: ChatConfig = field(default_factory=ChatConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -14,6 +14,8 @@ from prstack.distill import checker, filters
 from prstack.distill.episode import tool_steps
 from prstack.distill.export import dataset_row
 from prstack.distill.internalise import internalise
+from prstack.scoring.evidence import Evidence
+from prstack.scoring.verdicts import spoken_verdicts
 from prstack.settings import DistillConfig
 from prstack.store.records import adapter
 from prstack.types import Rejected, Trajectory
@@ -64,6 +66,7 @@ class Distiller:
         length = len(rendered.input_ids)
         if length > self.config.context:
             return self._reject(t, "context", ("too_long", f"{length} tokens, a pack holds {self.config.context}"), size)
+        accepted, refused = spoken_on_opened(t)
         row = dataset_row(
             t,
             made.messages,
@@ -72,6 +75,8 @@ class Distiller:
             calls=len(tool_steps(t)) - made.dropped_calls,
             reflections=made.reflections,
             dropped_calls=made.dropped_calls,
+            accepted=accepted,
+            refused=refused,
             tokens=length,
             learned_tokens=sum(rendered.loss_mask),
             source_tokens=size,
@@ -92,3 +97,10 @@ class Distiller:
     def _reject(t: Trajectory, step: str, rejection: filters.Rejection, size: int) -> Outcome:
         record = adapter(Trajectory).dump_json(t).decode()
         return Outcome(t.id, Rejected(t.id, f"{STAGE}/{step}", rejection[0], rejection[1], record, size))
+
+
+def spoken_on_opened(t: Trajectory) -> tuple[int, int]:
+    """How many of the products whose page was opened the agent's reasoning keeps in the end, and how many it drops."""
+    opened = Evidence.from_steps(t.steps).visited
+    verdicts = [kept for id, kept in spoken_verdicts(t.steps) if id in opened]
+    return sum(verdicts), len(verdicts) - sum(verdicts)

@@ -22,6 +22,7 @@ from prstack.scoring.products import e_prod
 from prstack.scoring.report import parse_report, report_body
 from prstack.settings import FilterConfig
 from prstack.types import Step, Trajectory
+from prstack.world.holdout import held_out_category, held_out_combination
 
 Rejection = tuple[str, str]
 """(reason, detail): the reason is a short name that the funnel counts by."""
@@ -145,6 +146,22 @@ def report_length(t: Trajectory, config: FilterConfig) -> Rejection | None:
     return None
 
 
+# --- split ---------------------------------------------------------------------------------------------------
+def held_out(t: Trajectory, config: FilterConfig) -> Rejection | None:
+    """The needs are none that evaluation holds out: neither the category, nor the attributes together, as the persona has
+    them or as the rubric asks for them. Only the generated world is split so."""
+    if not config.held_out or t.world != "generated":
+        return None
+    category = t.persona.category
+    if held_out_category(category):
+        return "held_out_category", f"{category} belong to evaluation"
+    for items in (t.persona.needs, [i for i in t.rubric if i.type in rubric.CONSTRAINTS]):
+        attributes = sorted({item.attribute for item in items} - {""})
+        if held_out_combination(category, attributes):
+            return "held_out_combination", f"{', '.join(attributes)} of {category} together belong to evaluation"
+    return None
+
+
 # --- scores --------------------------------------------------------------------------------------------------
 def grounding(t: Trajectory, config: FilterConfig) -> Rejection | None:
     """Share of the final report's claims that a tool result supports."""
@@ -183,6 +200,7 @@ def _report(t: Trajectory) -> str:
 FILTERS: dict[str, Filter] = {
     "format": format_valid,
     "termination": termination,
+    "held_out": held_out,
     "tool_calls": tool_calls,
     "tool_errors": tool_errors,
     "repetition": repetition,

@@ -26,7 +26,11 @@ RATIOS: dict[str, tuple[str, str]] = {
 }
 """Micro-averaged metric → the counts of its parts and wholes."""
 
-COLUMNS: tuple[tuple[str, str, str], ...] = (
+Row = Mapping[str, float | None]
+Column = tuple[str, str, str]
+"""Metric, heading, format."""
+
+COLUMNS: tuple[Column, ...] = (
     ("score", "score", ".3f"),
     ("score_given_valid", "score |\nvalid", ".3f"),
     ("e_prod", "E.Prod", ".2f"),
@@ -38,7 +42,17 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("valid_minus_invalid", "valid −\ninvalid", "+.2f"),
     ("tokens", "tokens", ",.0f"),
 )
-"""Metric, heading, format."""
+SLICED: tuple[Column, ...] = (("score", "score", ".3f"), ("e_prod", "E.Prod", ".2f"), ("precision_at_k", "prec.@k", ".0%"))
+DECODING: tuple[Column, ...] = (*SLICED, ("listed", "listed", ".2f"))
+VERDICTS: tuple[Column, ...] = (
+    ("opened", "products\nopened", ".1f"),
+    ("opened_valid_share", "of them\nvalid", ".0%"),
+    ("verdict_accept_accuracy", "valid ones\nkept", ".0%"),
+    ("verdict_refuse_accuracy", "invalid ones\ndropped", ".0%"),
+    ("accept_accuracy", "valid ones\nlisted", ".0%"),
+    ("refuse_accuracy", "invalid ones\nnot listed", ".0%"),
+)
+STYLE: dict[str, Any] = {"title_justify": "left", "box": box.SIMPLE_HEAD, "pad_edge": False, "collapse_padding": True}
 
 
 def aggregate(episodes: Sequence[EpisodeMetrics]) -> dict[str, float | None]:
@@ -57,24 +71,47 @@ def aggregate(episodes: Sequence[EpisodeMetrics]) -> dict[str, float | None]:
     return out
 
 
-def evaluation_table(results: Mapping[str, Mapping[str, float | None]], differences: Sequence[Mapping[str, Any]] = ()) -> Table | Group:
-    """A row a subject, as `aggregate` gives it, and below, where there are any, the paired differences.
+def evaluation_tables(results: Mapping[str, Any]) -> Group:
+    """What results.json holds (`prstack.stages.evaluate`): all subjects over all their conversations, greedy beside sampled
+    ones, by slice, verdicts, and the paired differences. A table without content is left out."""
+    subjects, sampled, slices = results["subjects"], results.get("sampled"), results.get("slices")
+    tables = [subject_table("Evaluation" + (", greedy and sampled answers together" if sampled else ""), subjects, COLUMNS)]
+    if sampled:
+        tables.append(side_by_side("Greedy and sampled", {"greedy": results["greedy"], "sampled": sampled}, DECODING))
+    if slices:
+        tables.append(side_by_side("By what training saw of a need", slices, SLICED))
+    tables.append(subject_table("Verdicts on opened products: in the reasoning, and by the report", subjects, VERDICTS))
+    if results.get("differences"):
+        tables.append(difference_table(results["differences"]))
+    return Group(*tables)
+
+
+def subject_table(title: str, rows: Mapping[str, Row], columns: Sequence[Column]) -> Table:
+    """A row a subject, as `aggregate` gives it."""
+    table = _table(title, [heading for _, heading, _ in columns])
+    for subject, row in rows.items():
+        table.add_row(clean(subject), *(_shown(row.get(name), form) for name, _, form in columns))
+    return table
+
+
+def side_by_side(title: str, groups: Mapping[str, Mapping[str, Row]], columns: Sequence[Column]) -> Table:
+    """A row a subject, with the columns of every group of its conversations, the group's name above the first; – where a group
+    has none of a subject's."""
+    names = {group: "\n".join(group.split()) + "\n" for group in groups}
+    table = _table(title, [("" if n else names[group]) + heading for group in groups for n, (_, heading, _) in enumerate(columns)])
+    for subject in dict.fromkeys(subject for rows in groups.values() for subject in rows):
+        cells = (_shown(rows.get(subject, {}).get(name), form) for rows in groups.values() for name, _, form in columns)
+        table.add_row(clean(subject), *cells)
+    return table
+
+
+def difference_table(differences: Sequence[Mapping[str, Any]]) -> Table:
+    """A row a paired difference with its interval. `▲`: all of it is above 0; `▼`: below.
 
     A difference is `{"a", "b": subjects, "metric", "mean_difference", "low", "high", "n"}` of a − b
     (`prstack.evaluation.bootstrap`).
     """
-    table = Table(title="Evaluation", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("subject", overflow="fold")
-    for _, heading, _ in COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for subject, row in results.items():
-        table.add_row(clean(subject), *(_shown(row.get(name), form) for name, _, form in COLUMNS))
-    return Group(table, difference_table(differences)) if differences else table
-
-
-def difference_table(differences: Sequence[Mapping[str, Any]]) -> Table:
-    """A row a paired difference with its interval. `▲`: all of it is above 0; `▼`: below."""
-    table = Table(title="Paired differences, 95 % intervals (▲ above 0, ▼ below 0)", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="Paired differences, 95 % intervals (▲ above 0, ▼ below 0)", **STYLE)
     for name in ("subject", "against", "metric"):
         table.add_column(name)
     for name in ("difference", "from", "to", "queries"):
@@ -84,6 +121,15 @@ def difference_table(differences: Sequence[Mapping[str, Any]]) -> Table:
         mark = "▲" if d["low"] > 0 else "▼" if d["high"] < 0 else ""
         numbers = (f"{d[name]:+.3f}" for name in ("mean_difference", "low", "high"))
         table.add_row(clean(d["a"]), clean(d["b"]), clean(d["metric"]), *numbers, f"{d['n']:,}", mark)
+    return table
+
+
+def _table(title: str, headings: Sequence[str]) -> Table:
+    """A table whose first column names subjects."""
+    table = Table(title=title, **STYLE)
+    table.add_column("subject", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

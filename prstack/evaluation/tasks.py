@@ -5,35 +5,25 @@
 2. The rubric holds one item a constraint, and asks for comparison and grounding.
 3. The truth are the products that satisfy every constraint by their listing and can be bought.
 
-`solvability` measures what the tasks are worth: neither the first hits nor a search line may answer them.
+`prstack.evaluation.worth` measures what the tasks are worth.
 """
 
 from __future__ import annotations
 
-import json
 import random
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from prstack.errors import UserError
-from prstack.evaluation.first_query import first_query
 from prstack.evaluation.metrics import Truth
 from prstack.evaluation.phrasing import state
 from prstack.scoring.gate import scaled
 from prstack.store.records import data_files, read_records
-from prstack.tools.results import Hit, parse_search
-from prstack.tools.toolbox import Toolbox
-from prstack.types import Constraint, ItemType, Need, Persona, RubricItem, ToolCall
-from prstack.world.catalogue import CATEGORIES
+from prstack.types import Constraint, ItemType, Need, Persona, RubricItem
+from prstack.world.holdout import Slice, slice_of
 from prstack.world.language import say, utterable
-from prstack.world.match import fold, satisfies
 from prstack.world.material import Latent
-from prstack.world.users import natural_query
 from prstack.world.world import World
-
-TOP = 10
-"""First hits that `solvability` looks at."""
 
 
 @dataclass(slots=True)
@@ -51,6 +41,11 @@ class Task:
     @property
     def truth(self) -> Truth:
         return Truth(self.valid_ids)
+
+    @property
+    def slice(self) -> Slice:
+        """What training saw of such a need."""
+        return slice_of(self.category, [c.attribute for c in self.constraints])
 
     @property
     def budget(self) -> Constraint | None:
@@ -132,57 +127,3 @@ def _item(c: Constraint, rng: random.Random) -> RubricItem:
         return RubricItem("", "budget_match", f"Stays within {c.value} {c.unit or 'USD'}", 2, "instruction_following", "search", False, "price", c.op, c.value, c.unit)
     kinds: dict[str, ItemType] = {"!=": "negative_attribute", "<=": "numeric_range", ">=": "numeric_range", "=": "attribute_match"}
     return RubricItem("", kinds[c.op], say(c, rng), 3, "instruction_following", "product_page", c.op == "!=", c.attribute, c.op, c.value, c.unit)
-
-
-# --- solvability -------------------------------------------------------------------------------------------------
-def solvability(world: World, tasks: Sequence[Task]) -> dict[str, float]:
-    """How hard the tasks are and whether a search line gives them away. Raises ValueError without tasks.
-
-    - `natural_valid_share`: valid share of the first ten hits of the natural query (noun and attribute names, `max_price`).
-    - `first_query_valid_share`: the same of the expert's first query (`first_query`).
-    - `valid_products`: mean number of valid products; `least_valid_products`: the fewest.
-    - `leak`: share of the (task, constraint) pairs, price and category aside, that a line of these searches decides: by
-      itself (`satisfies`), or because the product's own value can be read in it.
-    """
-    if not tasks:
-        raise ValueError("there are no tasks to measure")
-    toolbox = Toolbox(world.folder)
-    nouns = {c.name: c for c in CATEGORIES}
-    natural, first, leaks, pairs = [], [], 0, 0
-    for task in tasks:
-        asked = {"query": natural_query(nouns[task.category], task.constraints)}
-        if task.budget:
-            asked["max_price"] = float(task.budget.value)
-        natural_hits, first_hits = _hits(toolbox, asked), _hits(toolbox, first_query(task.query))
-        natural.append(_valid_share(natural_hits, task))
-        first.append(_valid_share(first_hits, task))
-        hidden = [c for c in task.constraints if c.attribute not in ("price", "category")]
-        pairs += len(hidden)
-        leaks += sum(any(_decided(c, hit, world) for hit in (*natural_hits, *first_hits)) for c in hidden)
-    counts = [len(t.valid_ids) for t in tasks]
-    return {
-        "tasks": len(tasks),
-        "natural_valid_share": sum(natural) / len(tasks),
-        "first_query_valid_share": sum(first) / len(tasks),
-        "valid_products": sum(counts) / len(tasks),
-        "least_valid_products": min(counts),
-        "leak": leaks / pairs if pairs else 0.0,
-    }
-
-
-def _hits(toolbox: Toolbox, arguments: dict) -> list[Hit]:
-    """What the search tool's text shows."""
-    return parse_search(toolbox.call(ToolCall("c1", "product_search", json.dumps(arguments))).text)[:TOP]
-
-
-def _valid_share(hits: list[Hit], task: Task) -> float:
-    return sum(h.id in task.valid_ids for h in hits) / max(1, len(hits))
-
-
-def _decided(c: Constraint, hit: Hit, world: World) -> bool:
-    """Whether a search line says, by its fields or in its words, what the product is in this attribute."""
-    if satisfies(c, hit) is not None:
-        return True
-    product = world.get(hit.id)
-    values = [a.value for a in product.attributes if fold(a.name) == fold(c.attribute)] if product else []
-    return any(re.search(rf"(?<!\w){re.escape(fold(v))}(?!\w)", fold(f"{hit.title} | {hit.category}")) for v in values)

@@ -60,6 +60,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
         packs = packing.pack(store.tokens, packed, store.dataset.ids, settings.context, bar.update)
 
     counts = {"read": tally.read, "kept": len(store.dataset), "rejected": len(store.rejected), "quarantined": tally.quarantined} | packs
+    counts |= verdicts(store)
     funnelled = funnel.build(steps, store.dataset.rows(["source_tokens"]), store.rejected.rows(["id", "stage", "reason", "tokens"]))
     write_text(json.dumps(funnelled, indent=1, ensure_ascii=False) + "\n", stage.folder / "funnel.json")
     versions, worlds = describe(store, run, config)
@@ -78,6 +79,12 @@ def content_of(files: list[Path]) -> str:
         with open(file, "rb") as f:
             digest.update(hashlib.file_digest(f, "sha256").digest())
     return digest.hexdigest()
+
+
+def verdicts(store: Store) -> dict[str, int]:
+    """Opened products on which the kept conversations speak a verdict: a model learns to refuse only from refusals."""
+    rows = list(store.dataset.rows(["accepted", "refused"]))
+    return {f"{name}_products": sum(row[name] for row in rows) for name in ("accepted", "refused")}
 
 
 def describe(store: Store, run: RunDir, config: Config) -> tuple[dict[str, str], list[str]]:

@@ -1,13 +1,15 @@
 """`prstack evaluate`: models at work on held-out users, alone and with live tools, beside controls.
 
     held-out world ──► tasks (query, rubric, truth) ──► a conversation for each subject, task and seed ──► evaluation/trajectories
-                                                            └─► metrics ──► results.json, tables with paired intervals
+                                                            └─► metrics ──► episodes.jsonl, results.json, tables
 
-1. The world is generated with a seed of its own: other products, other users, other needs; queries are worded as no training
-   query is. What the tasks are worth (share of valid first hits, leaks) is measured first and printed.
+1. The world is generated with a seed of its own: other products, other users; half of the needs are of a slice that training
+   has not seen (`prstack.world.holdout`), and queries are worded as no training query is. What the tasks are worth (share of
+   valid first hits, leaks, what a search line predicts) is measured first and printed.
 2. A conversation's id depends on all that decides it: subject, weights, task, seed, limits. What is there is never played
    again, and more queries, seeds or subjects add to it.
-3. Differences are paired by query, averaged over its seeds first, with bootstrap intervals.
+3. `episodes.jsonl` holds the metrics of every conversation, `results.json` their means: over all, greedy and sampled apart,
+   and by slice. Differences are paired by query, averaged over its seeds first, with bootstrap intervals.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import asyncio
 import dataclasses
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +33,12 @@ from actors.rollout import Rollout, play
 from actors.synthesis import serve
 from prstack.config import fingerprint, to_dict
 from prstack.errors import UserError
-from prstack.evaluation.bootstrap import by_query, paired_by_query
 from prstack.evaluation.controls import no_check
-from prstack.evaluation.metrics import EpisodeMetrics, measure
-from prstack.evaluation.table import aggregate, evaluation_table
-from prstack.evaluation.tasks import Task, make_tasks, solvability
+from prstack.evaluation.metrics import measure
+from prstack.evaluation.results import Measured, summarise
+from prstack.evaluation.table import evaluation_tables
+from prstack.evaluation.tasks import Task, make_tasks
+from prstack.evaluation.worth import solvability
 from prstack.prompts import Prompts
 from prstack.report.tables import make_console
 from prstack.report.tracking import Tracker
@@ -49,9 +53,11 @@ from prstack.tools.toolbox import Toolbox
 from prstack.types import Trajectory
 from prstack.world.world import World, build
 
-COMPARED = ("score", "score_given_valid", "e_prod", "precision_at_k", "valid_minus_invalid", "grounding")
-"""Metrics whose differences are given."""
 PART_EPISODES = 25
+TRAINED = {"sft": "prstack sft", "sft_shuffled": "prstack run"}
+"""Subjects that the run trains → the command that does it. Their models lie in `<name>/model`."""
+BASES = ("base", "base_fewshot", "base_constrained")
+SCRIPTED = ("no_check", "expert")
 NO_MISTAKES = {f.name: 0.0 for f in dataclasses.fields(MistakesConfig)}
 
 
@@ -82,7 +88,14 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     subjects = [_subject(name, config, run) for name in dict.fromkeys(settings.subjects)]
     prompts = Prompts(config.agents.prompts)
     held_out = dataclasses.replace(
-        config.world, kind="generated", path=None, histories=None, seed=settings.world_seed, users=max(config.world.users, 2 * settings.queries)
+        config.world,
+        kind="generated",
+        path=None,
+        histories=None,
+        seed=settings.world_seed,
+        users=max(config.world.users, 2 * settings.queries),
+        valid_share=settings.valid_share,
+        split="evaluation",
     )
     if config.world.kind == "generated" and config.world.seed == held_out.seed:
         raise UserError(f"evaluation.world_seed={settings.world_seed} is the seed of the training world; give another, so that its users are held out")
@@ -94,6 +107,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     tasks = make_tasks(world, settings.queries, config.seed)
     worth = solvability(world, tasks)
     print("evaluation: " + ", ".join(f"{k.replace('_', ' ')} {v:.2f}" for k, v in worth.items()), flush=True)
+    print("evaluation: " + ", ".join(f"{n} tasks of {name}" for name, n in Counter(t.slice for t in tasks).most_common()), flush=True)
     trajectories = Parts(stage.folder / "trajectories", Trajectory, flush_every=PART_EPISODES)
     plays = {s.name: list(_plays(s, tasks, settings.seeds, short_hash(canonical_json(inputs), s.name, s.content))) for s in subjects}
     missing = {name: [p for p in ps if p.id not in trajectories] for name, ps in plays.items()}
@@ -107,11 +121,11 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
             _play_all(config, model, [(s, missing[s.name]) for s in group], world, prompts, trajectories)
 
     measured = _measure(stage.folder, plays, settings.list_length)
-    results = {name: aggregate([m for _, m in rows]) for name, rows in measured.items()}
-    differences = list(_differences(measured, settings.compare))
-    document = {"tasks": worth, "subjects": results, "differences": differences, "settings": to_dict(settings)}
+    write_text("".join(json.dumps(m.line()) + "\n" for m in measured), stage.folder / "episodes.jsonl")
+    document = {"tasks": worth, **summarise(measured, list(plays), settings.compare), "settings": to_dict(settings)}
     write_text(json.dumps(document, indent=1) + "\n", stage.folder / "results.json")
-    make_console().print(evaluation_table(results, differences))
+    make_console().print(evaluation_tables(document))
+    results = document["subjects"]
     tracker.log({f"evaluation/{name}/{k}": row[k] for name, row in results.items() for k in ("score", "e_prod", "precision_at_k")})
     if stage.done:
         return stage.manifest
@@ -122,19 +136,19 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
 def _subject(name: str, config: Config, run: RunDir) -> Subject:
     e = config.evaluation
     rollout = Rollout(max_tool_calls=e.max_tool_calls, max_tokens=e.max_tokens)
-    if name in ("no_check", "expert"):
+    if name in SCRIPTED:
         return Subject(name, rollout=dataclasses.replace(rollout, max_tool_calls=max(e.max_tool_calls, config.agents.max_tool_calls)), sampled=False)
     label, eq, folder = name.partition("=")
     if eq:
         model = resolve_model(folder)
-    elif name == "sft":
-        model = run.path / "sft" / "model"
+    elif name in TRAINED:
+        model = run.path / name / "model"
         if not model.is_dir():
-            raise UserError(f"evaluation.subjects: {run.path} holds no trained model; run `prstack sft` first, or leave out sft")
-    elif name in ("base", "base_fewshot", "base_constrained"):
+            raise UserError(f"evaluation.subjects: {run.path / name} holds no trained model; run `{TRAINED[name]}` first, or leave out {name}")
+    elif name in BASES:
         model = resolve_model(config.trainer.model)
     else:
-        known = "base, base_fewshot, base_constrained, sft, no_check, expert, name=FOLDER"
+        known = ", ".join((*BASES, *TRAINED, *SCRIPTED, "name=FOLDER"))
         raise UserError(f"evaluation.subjects: {name} is not known (there are: {known})")
     content = content_of(sorted([*model.glob("*.safetensors"), model / "config.json", model / "tokenizer.json"]))
     if name == "base_constrained":
@@ -207,24 +221,13 @@ async def _converse(config: Config, pool: Any, work: list[tuple[Subject, list[Pl
                 task.cancel()
 
 
-def _measure(folder: Path, plays: dict[str, list[Play]], list_length: int) -> dict[str, list[tuple[str, EpisodeMetrics]]]:
-    """Subject → (task id, metrics) of each conversation."""
+def _measure(folder: Path, plays: dict[str, list[Play]], list_length: int) -> list[Measured]:
+    """The conversations that the subjects were to have, in the order in which they were committed."""
     of = {p.id: (name, p) for name, ps in plays.items() for p in ps}
-    out: dict[str, list[tuple[str, EpisodeMetrics]]] = {name: [] for name in plays}
+    out: list[Measured] = []
     for row in Parts(folder / "trajectories", Trajectory).rows():
         t = from_row(Trajectory, row)
         if t.id in of:
             name, p = of[t.id]
-            out[name].append((p.task.id, measure(t, p.task.truth, list_length)))
+            out.append(Measured(p.id, name, p.task, p.n, measure(t, p.task.truth, list_length)))
     return out
-
-
-def _differences(measured: dict[str, list[tuple[str, EpisodeMetrics]]], compare: str) -> Iterator[dict[str, Any]]:
-    """`compare` less every other subject, for each metric that both have."""
-    if compare not in measured:
-        return
-    for other in (name for name in measured if name != compare):
-        for metric in COMPARED:
-            ours, theirs = by_query(measured[compare], metric), by_query(measured[other], metric)
-            if ours.keys() & theirs.keys():
-                yield {"a": compare, "b": other, "metric": metric} | dataclasses.asdict(paired_by_query(ours, theirs))

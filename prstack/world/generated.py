@@ -1,7 +1,8 @@
 """The generated world: a catalogue with typed truth, in which the first search hits are mostly not the answer.
 
 1. Brands have a tier in each category. A product's quality is its brand's tier plus noise; each numeric attribute follows
-   the quality by half and chance by half; the price follows the quality. So price says something, but decides nothing.
+   the quality by two fifths and chance by three (`FOLLOWS`); the price follows the quality. So what a search line shows,
+   price, brand and rating, says something, but decides nothing (`prstack.evaluation.worth` measures how much).
 2. Titles are brand, series, model and noun; descriptions speak of uses, colours and the box. What decides is in the
    attributes, which only the product's page shows.
 3. Reviewers praise and blame attributes by where they lie in the category. For some products one good listed value is
@@ -31,6 +32,10 @@ BRANDS_A_CATEGORY = 10
 CONTRADICTED = 0.12
 """Share of products with one listed value that reviews and tests contradict."""
 AVAILABLE = 0.95
+FOLLOWS = 0.4
+"""Share of a numeric attribute's goodness that is the product's quality; the rest is chance."""
+TASTE = 1.6
+"""Stars by which a reviewer may differ from what the attributes deserve, up or down."""
 GOOD, BAD = 0.6, 0.4
 """Goodness (rank in the category, 1 is best) from which reviewers praise, and below which they blame."""
 NEUTRAL = (
@@ -82,6 +87,19 @@ def read(config: WorldConfig) -> Material:
     return material
 
 
+def make_shelf(seed: int, category: Category, products: int, brands: list[str]) -> tuple[Shelf, list[Review]]:
+    """One category's products and their reviews by themselves, for text that is not a world (`prstack.pretrain`)."""
+    config, shelf, titles = WorldConfig(seed=seed), Shelf(category), defaultdict(int)
+    tiers = [(b, (n + 0.5) / len(brands)) for n, b in enumerate(brands)]
+    for n in range(products):
+        shelf.products.append(_product(n, category, random.Random(f"{seed}/product/{n}"), tiers, titles))
+    _contradict(config, shelf)
+    reviews: list[Review] = []
+    for product in shelf.products:
+        reviews += _reviews(config, shelf, product, len(reviews))
+    return shelf, reviews
+
+
 def _stock(config: WorldConfig) -> list[Shelf]:
     shelves = [Shelf(c) for c in CATEGORIES]
     tiers: dict[str, list[tuple[str, float]]] = {}
@@ -102,7 +120,7 @@ def _product(n: int, category: Category, rng: random.Random, brands: list[tuple[
     quality = min(1.0, max(0.0, 0.6 * tier + 0.4 * rng.random()))
     low, high = category.price
     price = low * (high / low) ** min(1.0, max(0.0, 0.75 * quality + 0.25 * rng.random()))
-    attributes = [_numeric(spec, 0.5 * quality + 0.5 * rng.random()) for spec in category.numeric]
+    attributes = [_numeric(spec, FOLLOWS * quality + (1 - FOLLOWS) * rng.random()) for spec in category.numeric]
     attributes += [Attribute(kind.name, rng.choice(kind.values)) for kind in category.kinds]
     series = f"{brand} {rng.choice(SERIES)}"
     titles[series] += 1
@@ -155,7 +173,7 @@ def _reviews(config: WorldConfig, shelf: Shelf, product: Product, first: int) ->
         if false and n < 2 and false.attribute not in told:
             told[0] = false.attribute
         opinions = [opinion(a, feels[a] >= GOOD, rng) for a in told if feels[a] >= GOOD or feels[a] < BAD]
-        stars = min(5, max(1, round(1.6 + 3.2 * mean + rng.uniform(-1.1, 1.1))))
+        stars = min(5, max(1, round(1.6 + 3.2 * mean + rng.uniform(-TASTE, TASTE))))
         text = " ".join([*opinions, rng.choice(NEUTRAL)] if rng.random() < 0.6 or not opinions else opinions)
         out.append(Review(f"R{first + n + 1}", product.id, float(stars), text, user_id=f"reviewer-{rng.randrange(10_000):04d}"))
     product.n_reviews = len(out)

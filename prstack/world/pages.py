@@ -87,13 +87,14 @@ def _lab_tests(shelf: Shelf, rng: random.Random) -> Iterator[Page]:
 
 
 def _measurement(shelf: Shelf, product: Product, spec: Numeric, rng: random.Random) -> str:
+    """One product's line. Its name and its value are sentences of their own, so that no snippet shows both."""
     false = shelf.contradictions.get(product.id)
     name = f"{product.title} ({product.id})"
     if false:
-        return f"{name}: we measured {false.measured} for the {false.attribute}; the listing says {false.listed}."
+        return f"{name}. We measured {false.measured} for the {false.attribute}; the listing says {false.listed}."
     listed = product.attribute(spec.name)
     measured = round(listed.number * rng.uniform(1 - MEASURED, 1 + MEASURED), 1 if spec.step < 1 else 0)
-    return f"{name}: we measured {number_text(measured)} {spec.unit} for the {spec.name}."
+    return f"{name}. We measured {number_text(measured)} {spec.unit} for the {spec.name}."
 
 
 def _thread(shelf: Shelf, rng: random.Random, n: int) -> Page:

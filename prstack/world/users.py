@@ -4,6 +4,8 @@
    is taken whose share of valid products, both among all that the budget allows and among the first hits of the user's
    natural query (the noun and the attributes' names, with max_price), is nearest to `config.valid_share`; at least two
    available products satisfy it.
+   The split of the world decides which needs are proposed: `config.split` is a rotation of slices (`ROTATION`), and users in
+   turn get a need of the next slice, in the next category that has any.
 2. Each constraint is behind one thing that the user said of a product they had: a complaint, or praise with room to spare, in
    a review, a return or a service dialogue (`prstack.world.complaints`).
 3. Around it: the purchases these belong to, a search, and purchases and reviews in other categories that imply no constraint.
@@ -15,12 +17,14 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from prstack.settings import WorldConfig
 from prstack.types import Constraint, Event, EventType, History, Product
 from prstack.world.catalogue import Category
 from prstack.world.complaints import complain
+from prstack.world.holdout import Slice, held_out_category, slice_of
 from prstack.world.match import satisfies, satisfies_all
 from prstack.world.material import Latent
 from prstack.world.opinions import opinion
@@ -33,6 +37,14 @@ if TYPE_CHECKING:
 PROPOSALS, SEARCHED, TOP, SAMPLE = 40, 4, 10, 500
 """Needs that are tried for a user, the best of them that are searched for, the hits that are looked at, and the products of a
 category on which proposals are judged."""
+DRAWS = 20 * PROPOSALS
+"""Needs that are drawn to find so many proposals of the wanted slice."""
+ROTATION: dict[str, tuple[Slice | None, ...]] = {
+    "train": ("seen combination",),
+    "evaluation": ("unseen category", "unseen combination", "seen combination", "seen combination"),
+    "all": (None,),
+}
+"""Split → the slices of its users in turn; None is any."""
 MIN_SATISFYING = 2
 DIALOGUE = (
     "Customer: {text}. Agent: I see, I have noted it.",
@@ -45,10 +57,12 @@ SEARCHES = ("{noun} for {use}", "{noun}", "which {noun} to buy", "{noun} reviews
 def make_histories(config: WorldConfig, shelves: list[Shelf], world: World, latent: list[Latent]) -> Iterator[History]:
     """Histories in the order of user numbers; fills `latent` beside them."""
     shops = [_Shop(s, world, config) for s in shelves if len(s.products) >= 2 * MIN_SATISFYING]
-    for n in range(config.users if shops else 0):
+    turns = {s: cycle(found) for s in ROTATION[config.split] if (found := [shop for shop in shops if shop.sells_to(s)])}
+    wanted = cycle([s for s in ROTATION[config.split] if s in turns])
+    for n, slice in zip(range(config.users), wanted):
         rng = random.Random(f"{config.seed}/user/{n}")
-        user, shop = f"u{n + 1:05d}", shops[n % len(shops)]
-        need = shop.need(user, rng)
+        user, shop = f"u{n + 1:05d}", next(turns[slice])
+        need = shop.need(user, slice, rng)
         if need is None:
             continue
         latent.append(need)
@@ -66,14 +80,20 @@ class _Shop:
         self._by_id = {p.id: p for p in shelf.products}
         self._ids: dict[tuple[str, str, str], frozenset[str]] = {}
 
-    def need(self, user: str, rng: random.Random) -> Latent | None:
-        """The proposal whose share of valid products is nearest to the wanted one; None when none has enough products."""
+    def sells_to(self, slice: Slice | None) -> bool:
+        """Whether needs of a slice are drawn from this category. Every seen category has held-out combinations."""
+        return slice is None or held_out_category(self.category.name) == (slice == "unseen category")
+
+    def need(self, user: str, slice: Slice | None, rng: random.Random) -> Latent | None:
+        """The proposal of a slice whose share of valid products is nearest to the wanted one; None when none has enough
+        products."""
         budget = self._budget(rng)
         affordable = {p.id for p in self._sample if p.price <= budget}
         available = {p.id for p in self._sample if p.available}
         proposals: list[tuple[float, list[Constraint]]] = []
-        for _ in range(PROPOSALS):
-            constraints = self._propose(rng)
+        drawn = (self._propose(rng) for _ in range(DRAWS))
+        of_slice = (cs for cs in drawn if slice in (None, slice_of(self.category.name, [c.attribute for c in cs])))
+        for constraints in islice(of_slice, PROPOSALS):
             valid = affordable.intersection(*(self._satisfying(c) for c in constraints))
             if len(valid & available) >= MIN_SATISFYING:
                 proposals.append((abs(len(valid) / len(affordable) - self.valid_share), constraints))

@@ -55,6 +55,16 @@ def test_only_what_the_assistant_wrote_is_learned(distil):
             assert m["content"] in unlearned and m["content"] not in learned
 
 
+def test_verdicts_on_opened_products_are_counted(distil):
+    assert [distil(trajectory(3)).row[k] for k in ("accepted", "refused")] == [0, 0]  # it says neither
+    t = trajectory(3)
+    opening, after = (s for s in t.steps if s.tool_call and s.tool_call.name == "visit_product")
+    ids = [json.loads(s.tool_call.arguments)["product_id"] for s in (opening, after)]
+    after.reasoning = f"{ids[0]}: price 80.5 (at most 120) fits; noise level 71 dB (at most 60 dB) does not fit. I drop it. I drop P999."
+    t.steps[-2].reasoning = f"{ids[1]}: noise level 55 dB (at most 60 dB) fits. I keep it. I report."
+    assert [distil(t).row[k] for k in ("accepted", "refused")] == [1, 1]  # P999 was never opened
+
+
 def test_a_rejected_record_keeps_itself_and_its_reason(distil):
     t = trajectory(1, termination="time", detail="too slow")
     r = distil(t).rejected

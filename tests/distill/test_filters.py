@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import combinations
 
 import pytest
 
@@ -10,7 +11,8 @@ from prstack.distill import filters
 from prstack.distill.filters import FILTERS, chain, import_function
 from prstack.errors import UserError
 from prstack.settings import FilterConfig
-from prstack.types import Step
+from prstack.types import Need, Persona, RubricItem, Step
+from prstack.world.holdout import held_out_combination
 from tests.factories import Script, product_page, search_text, trajectories, trajectory
 
 CONFIG = FilterConfig()
@@ -32,7 +34,7 @@ def reason(name: str, t, config: FilterConfig = CONFIG) -> str | None:
 
 
 def test_a_good_episode_passes_every_filter_in_the_fixed_order():
-    assert list(FILTERS) == ["format", "termination", "tool_calls", "tool_errors", "repetition", "report_length", "grounding", "products", "score"]
+    assert list(FILTERS) == ["format", "termination", "held_out", "tool_calls", "tool_errors", "repetition", "report_length", "grounding", "products", "score"]
     for t in [episode(), *trajectories(20)]:
         assert [name for name in FILTERS if reason(name, t)] in ([], ["tool_errors"])
 
@@ -78,6 +80,29 @@ def test_termination():
     assert reason("termination", episode()) is None
     assert reason("termination", episode(termination="max_rounds", detail="four reports")) == "termination:max_rounds"
     assert reason("termination", episode(termination="max_rounds"), FilterConfig(terminations=["max_rounds"])) is None
+
+
+def needing(category: str, *attributes: str, **fields):
+    needs = [Need(f"{a} matters", ["e1"], a, "<=", "60", "dB") for a in attributes]
+    return episode(persona=Persona("Shops.", category, needs, 120.0), **fields)
+
+
+def test_held_out_needs():
+    pair = next(p for p in combinations(("noise level", "power", "capacity", "weight"), 2) if held_out_combination("Blenders", p))
+    seen = next(p for p in combinations(("noise level", "power", "capacity", "weight"), 2) if not held_out_combination("Blenders", p))
+    assert reason("held_out", needing("Tents", "weight")) == "held_out_category"
+    assert reason("held_out", needing("Blenders", *pair)) == "held_out_combination"
+    assert reason("held_out", needing("Blenders", *seen)) is None and reason("held_out", needing("Blenders", pair[0])) is None
+    asked = [RubricItem(f"r{n}", "numeric_range", a, 0.5, "depth", "product_page", attribute=a, op="<=", value="60") for n, a in enumerate(pair)]
+    assert reason("held_out", needing("Blenders", pair[0], rubric=asked)) == "held_out_combination"
+    asked[0].type = "review_opinion"  # an opinion of reviewers is no constraint
+    assert reason("held_out", needing("Blenders", pair[0], rubric=asked)) is None
+
+
+def test_held_out_needs_are_those_of_the_generated_world_and_a_setting():
+    for world in ("tau_retail", "shoppingbench", ""):
+        assert reason("held_out", needing("Tents", "weight", world=world)) is None
+    assert reason("held_out", needing("Tents", "weight"), FilterConfig(held_out=False)) is None
 
 
 def test_tool_calls():

@@ -23,14 +23,15 @@ from prstack.stages.models import resolve_tokenizer
 from prstack.store.parts import Parts
 from prstack.store.records import to_row
 from prstack.store.rundir import RunDir
-from prstack.types import Trajectory
+from prstack.types import Persona, Trajectory
 from tests.factories import trajectories, trajectory
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 
 def settings(source: Path, *more: str):
-    return load([f"distill.input={source}", "distill.part_records=8", "tracking.wandb=disabled", *more])
+    own = ["distill.tokenizer=smollm2-135m-instruct", "distill.context=8192", "distill.wrong_actions=keep_corrected", "distill.part_records=8"]
+    return load([f"distill.input={source}", *own, "tracking.wandb=disabled", *more])
 
 
 def run_stage(folder: Path, source: Path, *more: str):
@@ -49,13 +50,15 @@ def write_jsonl(path: Path, rows: list) -> None:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
-    """12 good episodes in JSONL and 28 in Parquet; two broken lines, two ids that come twice, four episodes to reject."""
+    """12 good episodes in JSONL and 28 in Parquet; two broken lines, two ids that come twice, five episodes to reject."""
     folder = tmp_path_factory.mktemp("source")
     good = [trajectory(i, id=f"a{i:02d}", duplicate=i % 3 == 0, bad_report=i % 4 == 0) for i in range(12)]
     bad_field = to_row(trajectory(0, id="a90")) | {"seed": "many"}
+    good[0].steps[-2].reasoning = "P100 is quiet, I keep it. P101 is not, I drop it."
     rows = [*good[:5], '{"id": "a91", "cut', "", json.dumps(bad_field), *good[5:], good[2]]
     write_jsonl(folder / "a.jsonl", rows)
     rejects = [trajectory(1, id=f"r{i}", termination="time") for i in range(3)] + [trajectory(4, id="r3", scores=[1.0], rubric=[])]
+    rejects.append(trajectory(5, id="r4", persona=Persona("Shops for tents.", "Tents", [])))
     with Parts(folder, Trajectory, flush_every=15) as parts:
         for t in [*(trajectory(i, id=f"b{i:02d}", vague_plan=i % 2 == 0) for i in range(28)), *rejects]:
             parts.add(t)
@@ -74,14 +77,21 @@ def ids(folder: Path) -> list[str]:
     return sorted(r["id"] for r in Parts(folder, schema=pipeline.DATASET_SCHEMA).rows(["id"]))
 
 
+def verdicts_of(folder: Path) -> tuple[int, int]:
+    rows = list(Parts(folder / "distill" / "dataset", schema=pipeline.DATASET_SCHEMA).rows(["accepted", "refused"]))
+    return sum(r["accepted"] for r in rows), sum(r["refused"] for r in rows)
+
+
 def test_everything_that_was_read_is_somewhere(made, source):
     folder, manifest = made
     assert manifest.status == "complete"
-    assert {k: manifest.counts[k] for k in ("read", "kept", "rejected", "quarantined")} == {"read": 48, "kept": 40, "rejected": 4, "quarantined": 4}
+    assert {k: manifest.counts[k] for k in ("read", "kept", "rejected", "quarantined")} == {"read": 49, "kept": 40, "rejected": 5, "quarantined": 4}
+    assert (manifest.counts["accepted_products"], manifest.counts["refused_products"]) == verdicts_of(folder) == (1, 1)
     assert ids(folder / "distill" / "dataset") == sorted([f"a{i:02d}" for i in range(12)] + [f"b{i:02d}" for i in range(28)])
     assert {(r["id"], r["stage"], r["reason"]) for r in Parts(folder / "distill" / "rejected", schema=pipeline.DATASET_SCHEMA).rows(["id", "stage", "reason"])} == {
         *((f"r{i}", "distill/termination", "termination:time") for i in range(3)),
         ("r3", "distill/score", "score"),
+        ("r4", "distill/held_out", "held_out_category"),
     }
     bad = [json.loads(line) for line in (folder / "distill" / "quarantine.jsonl").read_text().splitlines()]
     assert [(Path(b["file"]).name, b["line"], b["field"]) for b in bad] == [("a.jsonl", 6, ""), ("a.jsonl", 8, "seed"), ("a.jsonl", 16, "id"), ("z.jsonl", 1, "id")]
@@ -122,10 +132,10 @@ def test_others_load_the_data_set(made, tmp_path):
 def test_the_card_and_the_template_lie_beside_it(made):
     folder = made[0] / "distill"
     card = (folder / "README.md").read_text()
-    assert "| termination | 44 | 41 |" in card and "| kept | 40 |" in card and "## Licence" in card and "expert" in card
+    assert "| termination | 45 | 42 |" in card and "held_out_category 1" in card and "| kept | 40 |" in card and "## Licence" in card and "expert" in card
     assert (folder / "chat_template.jinja").read_text() == TEMPLATE.read_text() and "{% generation %}" in TEMPLATE.read_text()
     stages = {s["name"]: s for s in json.loads((folder / "funnel.json").read_text())["stages"]}
-    assert stages["format"]["in"] == 44 and stages["context"]["out"] == 40
+    assert stages["format"]["in"] == 45 and stages["context"]["out"] == 40
     assert stages["termination"]["examples"] == {"termination:time": ["r0", "r1", "r2"]}
     assert stages["format"]["tokens_in"] > stages["context"]["tokens_out"] > 0
 

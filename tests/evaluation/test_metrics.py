@@ -2,8 +2,8 @@
 
 import pytest
 
-from prstack.evaluation.metrics import Truth, measure, spoken_verdicts
-from prstack.types import Step, Usage
+from prstack.evaluation.metrics import Truth, measure
+from prstack.types import Usage
 from tests.factories import Script, product_page, search_text
 
 SHOP = [("P1", "Aurel Mira 1 Blender", 80.0, 55), ("P2", "Bonvar Mira 2 Blender", 90.0, 70), ("P3", "Corima Mira 3 Blender", 100.0, 58), ("P4", "Dellan Mira 4 Blender", 70.0, 75), ("P5", "Estiva Mira 5 Blender", 75.0, 50)]
@@ -91,29 +91,3 @@ def test_verdicts_are_counted_against_the_truth():
     m = measure(script.trajectory("t"), TRUTH)
     assert (m.spoken_valid, m.spoken_valid_kept, m.verdict_accept_accuracy) == (2, 1, 0.5)
     assert (m.spoken_invalid, m.spoken_invalid_dropped, m.verdict_refuse_accuracy) == (2, 1, 0.5)  # P77 was never seen
-
-
-@pytest.mark.parametrize(
-    ("reasoning", "expected"),
-    [
-        ("P0001: noise level 58 dB fits, price 40 fits. I keep it.", [("P0001", True)]),
-        ("P0001: noise level 78 dB does not fit. It is out of stock. I drop it. I open P0002.", [("P0001", False)]),
-        ("Unlike P1, P2 fits. So I'll keep it.", [("P2", True)]),
-        ("I keep [P1], P2 and P3. I reject **P4**.", [("P1", True), ("P2", True), ("P3", True), ("P4", False)]),
-        ("P1 is too loud, I rule it out. P2 is rejected. P3 is out.", [("P1", False), ("P2", False), ("P3", False)]),
-        ("P1 is kept. P2 is not accepted. P3 is out of stock.", [("P1", True), ("P2", False)]),
-        ("P1: I do not recommend it. P2: I can't drop it. P3: I don't think I should keep it? I won't keep it.", [("P1", False), ("P2", True), ("P3", False)]),
-        ("P1: 58 dB. Verdict: keep.\nP2: 80 dB. Decision → drop", [("P1", True), ("P2", False)]),
-        ("P1 fits. I keep it. On second thought I drop P1.", [("P1", False)]),
-        ("It is too loud, so I drop it.", []),
-        ("P1 fits so far; I keep looking. I skip the guides. Its page does not drop hints.", []),
-        ("", []),
-    ],
-)
-def test_spoken_verdicts(reasoning, expected):
-    assert spoken_verdicts([Step("research", "toolcall", 0, reasoning)]) == expected
-
-
-def test_it_is_the_page_opened_before():
-    steps = opened("P1", "P2", thoughts=("", "Too dear, I discard it.")).steps
-    assert spoken_verdicts([*steps, Step("research", "toolcall", 0, "This one is quiet. I accept it."), Step("supervisor", "toolcall", 0, "P5: I keep it.")]) == [("P1", False), ("P2", True)]

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from prstack.evaluation.metrics import Truth, measure
-from prstack.evaluation.table import COLUMNS, aggregate, evaluation_table
+from prstack.evaluation.table import COLUMNS, VERDICTS, aggregate, evaluation_tables
 from tests.evaluation.test_metrics import TRUTH, opened
 from tests.factories import trajectory
 
@@ -41,18 +41,32 @@ def test_nothing_to_aggregate():
 
 def test_tables():
     row = aggregate([measure(trajectory(n), Truth(frozenset())) for n in range(3)])
-    assert {name for name, _, _ in COLUMNS} <= set(row)
+    assert {name for name, _, _ in (*COLUMNS, *VERDICTS)} <= set(row)
     differences = [
         {"a": "sft", "b": "no_check", "metric": "score", "mean_difference": 0.2, "low": 0.1, "high": 0.3, "n": 1200},
         {"a": "sft", "b": "expert", "metric": "score", "mean_difference": -0.2, "low": -0.3, "high": -0.1, "n": 100},
         {"a": "sft", "b": "base", "metric": "score", "mean_difference": 0.0, "low": -0.1, "high": 0.1, "n": 100},
     ]
-    shown = text(evaluation_table({"a trained [bold]model\x1b": row, "empty": aggregate([])}, differences))
+    shown = text(evaluation_tables({"subjects": {"a trained [bold]model\x1b": row, "empty": aggregate([])}, "differences": differences}))
     assert "[bold]" in shown and "\x1b" not in shown and "…" not in shown
     assert "precision" in shown and "grounding" in shown and "1.000" in shown and "-2.00" in shown and "–" in shown
     up, down, none = (next(line for line in shown.splitlines() if other in line) for other in ("no_check", "expert", "base"))
     assert "▲" in up and "+0.200" in up and "1,200" in up and "▼" in down and "▲" not in none and "▼" not in none
 
 
-def test_no_differences_no_second_table():
-    assert "differences" not in text(evaluation_table({}))
+def test_what_is_not_there_has_no_table():
+    shown = text(evaluation_tables({"subjects": {}}))
+    assert "differences" not in shown and "sampled" not in shown and "training saw" not in shown
+
+
+def test_greedy_and_sampled_answers_and_slices_stand_apart():
+    row = aggregate([measure(trajectory(n), Truth(frozenset())) for n in range(3)])
+    names = ["base", "base_fewshot", "base_constrained", "sft_shuffled", "sft", "no_check", "expert"]
+    rows = dict.fromkeys(names, row)
+    slices = {"unseen category": rows, "unseen combination": rows, "seen combination": {"sft": row | {"score": 0.123}}}
+    shown = text(evaluation_tables({"subjects": rows, "greedy": rows, "sampled": {"sft": row | {"score": 0.456}}, "slices": slices}))
+    assert "Evaluation, greedy and sampled answers together" in shown and "…" not in shown
+    for name in names:  # in one line each: the main table, greedy and sampled, slices, verdicts
+        assert sum(name in line.split() for line in shown.splitlines()) == 4, name
+    _, decoding, by_slice, verdicts = (line.split() for line in shown.splitlines() if "sft" in line.split())
+    assert decoding[1] == "1.000" and decoding[5] == "0.456" and by_slice[-3] == "0.123" and len(verdicts) == 7
