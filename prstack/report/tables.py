@@ -31,7 +31,15 @@ def print_summary(run_path: str | Path) -> None:
     console.print(summary_table(run_path))
     for file in sorted(run_path.glob("*/funnel.json")):
         console.print(funnel_table(read_funnel(file)))
-    console.print(f"Read the trajectories: prstack view {shown_path(run_path)}", soft_wrap=True, highlight=False, markup=False)
+    where = shown_path(run_path)
+    ways = (
+        ("Read the trajectories: prstack view " + where, ("synthesis", "distill", "evaluation")),
+        ("Talk to the model: prstack chat " + where, ("sft/model",)),
+        (f"Read the report: {where}/report.html", ("report.html",)),
+    )
+    for way, needed in ways:
+        if any((run_path / made).exists() for made in needed):
+            console.print(way, soft_wrap=True, highlight=False, markup=False)
 
 
 def make_console() -> Console:
@@ -131,7 +139,8 @@ def funnel_rows(funnel: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def count_text(counts: dict[str, Any]) -> str:
-    """Counts in one line: `1,200 products, 400 users`; shares and nested counts as `name: value`."""
+    """Counts in one line: `1,200 products, 400 users`; shares as `name value`, nested counts as `name: value`, and what ends
+    in `_mb` with its unit."""
     parts = []
     for key, value in counts.items():
         name = str(key).replace("_", " ")
@@ -140,6 +149,8 @@ def count_text(counts: dict[str, Any]) -> str:
         elif isinstance(value, dict):
             inner = ", ".join(f"{k} {_number(v)}" for k, v in value.items())
             parts.append(f"{name}: {inner or 'none'}")
+        elif name.endswith(" mb"):
+            parts.append(f"{name.removesuffix(' mb')} {value:,.0f} MiB")
         elif isinstance(value, int):
             parts.append(f"{value:,} {name}")
         else:

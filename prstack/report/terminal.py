@@ -1,8 +1,9 @@
-"""Trajectories in the terminal: a table of many, and one from its persona to its report."""
+"""Trajectories in the terminal: a table of many, one from its persona to its report, and why evaluated ones failed."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -166,3 +167,19 @@ def _usage(t: Trajectory) -> Table:
             f"{u.seconds:,.1f}",
         )
     return table
+
+
+def report_view(headline: Sequence[str], failures: Sequence[tuple[str, int, float]], subject: str, conversations: int) -> Group:
+    """What a run's report begins with, and a row a kind of failure (kind, count, share) of the conversations of a subject."""
+    parts: list[RenderableType] = [clean(f"• {line}") for line in headline]
+    if conversations:
+        table = Table(title=clean(f"What is not learned: {conversations:,} conversations of {subject}"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("kind of failure")
+        table.add_column("conversations", justify="right", no_wrap=True)
+        table.add_column("share", justify="right", no_wrap=True)
+        for kind, n, share in failures:
+            table.add_row(clean(kind), f"{n:,}", f"{share:.1%}")
+        table.add_section()
+        table.add_row("none: a report that lists valid products only", f"{conversations - sum(n for _, n, _ in failures):,}", f"{1 - sum(s for _, _, s in failures):.1%}")
+        parts.append(table)
+    return Group(*parts)

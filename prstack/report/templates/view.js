@@ -1,9 +1,8 @@
-"use strict";
 const form = document.getElementById("filters");
 const list = document.getElementById("list");
 const detail = document.getElementById("detail");
 const items = [...list.children];
-const folded = { reasoning: true, result: true };
+const fold = reader(detail);
 
 function passes(d, f) {
   const score = d.score === "" ? null : Number(d.score);
@@ -36,14 +35,6 @@ function filter() {
   }
   list.append(...items.sort(order(f.sort)));
   document.getElementById("found").textContent = `${found} of ${items.length}`;
-}
-
-function fold() {
-  for (const [kind, closed] of Object.entries(folded)) {
-    for (const d of detail.querySelectorAll(`details.${kind}:not(.bad)`)) d.open = !closed;
-    const button = detail.querySelector(`[data-fold=${kind}]`);
-    if (button) button.setAttribute("aria-pressed", String(!closed));
-  }
 }
 
 function show(id) {
@@ -79,18 +70,6 @@ addEventListener("keydown", (e) => {
   if (e.target.matches("input, select") || e.ctrlKey || e.metaKey || e.altKey) return;
   if (e.key === "j") step(1);
   if (e.key === "k") step(-1);
-});
-detail.addEventListener("click", (e) => {
-  const kind = e.target.dataset.fold;
-  if (kind) {
-    folded[kind] = !folded[kind];
-    fold();
-  } else if (e.target.matches(".case .strip i")) {
-    const turn = detail.querySelectorAll(".turn")[[...e.target.parentNode.children].indexOf(e.target)];
-    turn.scrollIntoView({ block: "start", behavior: "smooth" });
-    turn.classList.add("flash");
-    setTimeout(() => turn.classList.remove("flash"), 1200);
-  }
 });
 filter();
 fromAddress();
