@@ -3,10 +3,11 @@
 The policy is a function of the conversation alone:
 
 1. Plan: name every need and the steps.
-2. For half of the queries, read a guide on the web first.
+2. For a quarter of the queries, read a guide on the web first.
 3. Search; open the hits in order, up to `ENOUGH` that meet every need or `PAGES` pages a search; search on with other words
    or the next page until two are found or three searches are spent (one more after each correction of a report).
-4. Report the products that meet every need, best rated first, with what the tools showed of each need.
+4. Each page is held against every need, with the limit beside the value, so that a verdict stands on what is written.
+5. Report the products that meet every need, best rated first, with what the tools showed of each need.
 
 Seeded mistakes (never twice in a row, and never right after a correction): a plan that leaves a need out, a malformed
 call, a call made before, a claim without support, a product that breaks a need.
@@ -24,12 +25,14 @@ from prstack.settings import MistakesConfig
 from prstack.tools import results
 from prstack.tools.results import Hit, ProductPage
 from prstack.types import Constraint, ToolCall
-from prstack.world.language import hear, say
+from prstack.world.language import hear
 from prstack.world.match import satisfies
 from prstack.world.opinions import hear_opinions, praise_words
 from prstack.world.units import money
 
 ENOUGH, PAGES, SEARCHES, PITCHES = 3, 4, 3, 3
+GUIDED = 0.25
+"""Share of queries for which a guide is read first."""
 
 
 @dataclass(slots=True)
@@ -108,14 +111,13 @@ def read(messages: list[dict]) -> View:
 
 # --- plan ------------------------------------------------------------------------------------------------------
 def _plan(view: View, rng: random.Random, mistakes: MistakesConfig) -> str:
-    needs = [say(c, rng) for c in view.needs]
+    needs = [_stated(c) for c in view.needs]
     product_needs = [n for n, c in enumerate(view.needs) if c.attribute != "category"]
     if product_needs and not view.corrected and rng.random() < mistakes.vague_plan:
         needs.pop(rng.choice(product_needs))
     steps = [
         f"Search for {view.category() or 'the product'} within the budget.",
-        "Open the pages of the best hits and check each need there, since the search does not show it.",
-        "Read what reviewers say.",
+        "Open the pages of the best hits and check each need there.",
         "Report the products that meet every need, and compare them.",
     ]
     content = "Needs:\n" + "\n".join(f"- {n}" for n in needs) + "\nSteps:\n" + "\n".join(f"{i}. {s}" for i, s in enumerate(steps, 1))
@@ -128,6 +130,21 @@ def _plan(view: View, rng: random.Random, mistakes: MistakesConfig) -> str:
         ]
     )
     return format_assistant(reasoning, content, None)
+
+
+def _stated(c: Constraint) -> str:
+    """A need in its plainest form, in which it is heard again."""
+    if c.attribute == "category":
+        return f"I am looking for {c.value}"
+    return f"{c.attribute} {_limit(c)}" if c.op in ("<=", ">=") else f"the {c.attribute} {_limit(c)}"
+
+
+def _limit(c: Constraint) -> str:
+    """What a need asks of its attribute: "at most 60 dB", "has to be glass"."""
+    words = {"<=": "at most", ">=": "at least", "=": "has to be", "!=": "must not be"}[c.op]
+    if c.attribute == "price":
+        return f"{words} {money(float(c.value), c.unit or 'USD').removesuffix('.00')}"
+    return f"{words} {c.value}{'' if c.unit in ('', '%', '°') else ' '}{c.unit}"
 
 
 # --- act -------------------------------------------------------------------------------------------------------
@@ -151,7 +168,7 @@ def _next_call(view: View) -> tuple[str, dict] | None:
     """The policy's next call; None when it is time to report."""
     coin = random.Random(view.query).random()
     searches = view.of("product_search")
-    if coin < 0.5 and not searches:
+    if coin < GUIDED and not searches:
         asked = view.of("web_search")
         if not asked:
             return "web_search", {"query": f"how to choose {view.category()}".strip()}
@@ -197,7 +214,7 @@ def _reflect(view: View) -> str:
     """What the last result says about the needs."""
     if page := results.parse_product(view.last):
         verdicts = [(c, satisfies(c, page)) for c in view.product_needs()]
-        said = ", ".join(f"{_shown(page, c)} {'fits' if ok else 'does not say' if ok is None else 'does not fit'}" for c, ok in verdicts)
+        said = "; ".join(f"{_shown(page, c)} ({_limit(c)}) {'fits' if ok else 'does not say' if ok is None else 'does not fit'}" for c, ok in verdicts)
         stock = " It is out of stock." if page.available is False else ""
         return f"{page.id}: {said}.{stock} {'I keep it.' if view.fits(page) else 'I drop it.'}"
     if hits := results.parse_search(view.last):
