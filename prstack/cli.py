@@ -78,7 +78,7 @@ def _open_run(c: Config, command: str, stages: list[str]):
     from prstack.report.tracking import Tracker
     from prstack.store.rundir import RunDir
 
-    key = {k: v for k, v in config.to_dict(c).items() if k not in ("run_dir", "runs", "tracking", "ray", "view")}
+    key = {k: v for k, v in config.to_dict(c).items() if k not in ("run_dir", "runs", "until", "tracking", "ray", "view")}
     run_dir = c.run_dir
     inputs = {"distill": ("distill.input", c.distill.input), "sft": ("trainer.input", c.trainer.input), "evaluate": ("", None)}
     if command in inputs and not run_dir and not inputs[command][1]:
@@ -111,8 +111,14 @@ def _stages(c: Config, command: str, names: list[str]) -> int:
     return 0
 
 
+LOOP = ("world", "synthesize", "distill", "sft", "control", "evaluate", "report")
+"""The stages of `run`, by module."""
+
+
 def _run(c: Config, _: list[str]) -> int:
-    return _stages(c, "run", ["world", "synthesize", "distill"])
+    """The loop up to `until`. The shuffled control is trained when it is to be evaluated."""
+    names = LOOP[: LOOP.index(c.until) + 1]
+    return _stages(c, "run", [n for n in names if n != "control" or "sft_shuffled" in c.evaluation.subjects])
 
 
 def _world(c: Config, _: list[str]) -> int:
@@ -133,6 +139,17 @@ def _sft(c: Config, _: list[str]) -> int:
 
 def _evaluate(c: Config, _: list[str]) -> int:
     return _stages(c, "evaluate", ["evaluate"])
+
+
+def _pretrain(c: Config, _: list[str]) -> int:
+    return _stages(c, "pretrain", ["pretrain"])
+
+
+def _report(c: Config, targets: list[str]) -> int:
+    from prstack.stages.report import report
+
+    report(c, Path(targets[0]) if targets else None)
+    return 0
 
 
 def _upcycle(c: Config, targets: list[str]) -> int:
@@ -161,7 +178,11 @@ def _doctor(c: Config, _: list[str]) -> int:
 
 MAKING = ("name", "run_dir", "runs", "seed")
 COMMANDS = {
-    "run": Command("world → synthesis → distillation, and a summary", (*MAKING, "world", "engine", "agents", "synthesis", "distill", "tracking", "ray"), _run),
+    "run": Command(
+        "the whole loop: world → synthesis → distillation → sft → evaluation → report",
+        (*MAKING, "until", "world", "engine", "agents", "synthesis", "distill", "trainer", "evaluation", "tracking", "ray"),
+        _run,
+    ),
     "world": Command("make or import the shopping environment", (*MAKING, "world", "tracking"), _world),
     "synthesize": Command(
         "play episodes: behaviour histories → trajectories", (*MAKING, "world", "engine", "agents", "synthesis", "tracking", "ray"), _synthesize
@@ -172,6 +193,10 @@ COMMANDS = {
         "models on held-out users, with live tools, beside controls",
         ("run_dir", "runs", "seed", "evaluation", "trainer.model", "world", "engine", "tracking", "ray"),
         _evaluate,
+    ),
+    "report": Command("what a run made, learned and scored, as one page", ("run_dir", "runs"), _report, "RUN"),
+    "pretrain": Command(
+        "world text → a small base model, from random weights", ("name", "run_dir", "runs", "pretrain", "trainer", "tracking", "ray"), _pretrain
     ),
     "upcycle": Command("a dense model → a mixture of experts of the same function", ("upcycle",), _upcycle),
     "chat": Command("talk to a model as the shopping agent, with live tools", ("run_dir", "runs", "chat", "engine"), _chat, "RUN"),
@@ -191,7 +216,7 @@ def _overview() -> str:
 def _help(name: str, command: Command) -> str:
     docs, keys, defaults = config.docs(), config.keys(), config.to_dict(Config())
     lines = [f"prstack {name}: {command.what}", "", f"usage: prstack {name} {command.positional and f'[{command.positional}] '}[key=value …]"]
-    chosen = {g: options for g, options in config.groups().items() if g in command.sections or (g == "preset" and "world" in command.sections)}
+    chosen = {g: options for g, options in config.groups().items() if g in command.sections or (g == "preset" and {"world", "trainer"} & set(command.sections))}
     if chosen:
         lines += ["", "groups (several keys at once)"]
         lines += [f"  {g}={' | '.join(options)}" for g, options in chosen.items()]

@@ -1,7 +1,5 @@
 """The configuration: every mistake is one error that names the key and the nearest right one."""
 
-import dataclasses
-
 import pytest
 from omegaconf import OmegaConf
 
@@ -20,6 +18,7 @@ from prstack.config import (
 )
 from prstack.errors import UserError
 from prstack.settings import Config
+from prstack.stages.models import resolve_tokenizer
 
 
 def error(*overrides: str) -> str:
@@ -31,7 +30,8 @@ def error(*overrides: str) -> str:
 
 
 def test_defaults_and_overrides():
-    assert load(["preset=laptop"]) == dataclasses.replace(Config(), name=load(["preset=laptop"]).name)
+    assert load() == load(["preset=laptop"]), "what is there without a preset"
+    assert (load().agents, load().ray) == (Config().agents, Config().ray)
     c = load(
         [
             "preset=smoke",
@@ -135,6 +135,7 @@ def test_every_shipped_option_loads(choice):
     group, option = choice.split("=")
     c = load([choice])
     raw = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml")) or {}
+    raw.pop("defaults", None)
     section = to_dict(c) if group == "preset" else to_dict(c)[group]
 
     def check(wanted: dict, found: dict, path: str) -> None:
@@ -145,6 +146,22 @@ def test_every_shipped_option_loads(choice):
                 assert found[key] == value, f"{path}{key}"
 
     check(raw, section, f"{choice}: ")
+
+
+@pytest.mark.parametrize("preset", [p for p in groups()["preset"] if p != "world_9m"])
+def test_the_parts_of_every_preset_of_a_run_fit_each_other(preset):
+    c = load([f"preset={preset}"])
+    assert c.name == preset
+    assert resolve_tokenizer(c.distill.tokenizer) == resolve_tokenizer(c.trainer.model)
+    assert c.trainer.context >= c.distill.context
+    assert {"sft", "no_check", "expert"} <= set(c.evaluation.subjects) and c.evaluation.compare in c.evaluation.subjects
+    assert c.world.seed != c.evaluation.world_seed
+
+
+def test_a_preset_is_built_on_another_one():
+    laptop, smoke = load(["preset=laptop"]), load(["preset=smoke"])
+    assert smoke.trainer.model == laptop.trainer.model and smoke.world.valid_share == laptop.world.valid_share
+    assert (smoke.synthesis.episodes, smoke.trainer.steps, smoke.evaluation.queries) == (12, 4, 4)
 
 
 def test_every_yaml_file_is_an_option_or_the_root():

@@ -11,6 +11,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from prstack import cli
+from prstack.cli import COMMANDS
+
 SMALL = ["world.products=300", "world.users=40", "tracking.wandb=disabled"]
 
 
@@ -32,7 +35,7 @@ def manifest(run: Path, stage: str) -> dict:
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("smoke")
-    return cwd, prstack("run", "preset=smoke", cwd=cwd)
+    return cwd, prstack("run", "preset=smoke", "until=distill", cwd=cwd)
 
 
 def test_a_run_makes_a_training_set(smoke):
@@ -48,6 +51,7 @@ def test_a_run_makes_a_training_set(smoke):
     for word in ("world", "synthesis", "distill", "trajectories", str(counts["kept"])):
         assert word in done.stdout
     assert (run / "metrics.jsonl").read_text().strip()
+    assert not (run / "sft").exists(), "until=distill"
 
 
 def test_the_training_set_loads_elsewhere(smoke, tmp_path):
@@ -58,6 +62,50 @@ def test_the_training_set_loads_elsewhere(smoke, tmp_path):
     row = loaded[0]
     assert [m["role"] for m in row["messages"]][:3] == ["system", "user", "assistant"] and row["messages"][-1]["content"].startswith("<report>")
     assert {t["function"]["name"] for t in json.loads(row["tools"])} == {"product_search", "visit_product", "web_search", "web_visit"}
+
+
+@pytest.mark.parametrize(
+    ("args", "stages"),
+    [
+        ((), "world synthesize distill"),
+        (("until=report",), "world synthesize distill sft control evaluate report"),
+        (("preset=smoke", "until=report"), "world synthesize distill sft evaluate report"),
+        (("evaluation.subjects=[sft,sft_shuffled]", "until=evaluate"), "world synthesize distill sft control evaluate"),
+        (("until=sft",), "world synthesize distill sft"),
+        (("until=world",), "world"),
+    ],
+)
+def test_a_run_is_the_loop_up_to_until_with_the_control_when_it_is_evaluated(args, stages, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli, "_stages", lambda c, command, names: seen.append((command, names)) or 0)
+    assert cli.main(["run", *args]) == 0 and seen == [("run", stages.split())]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_the_whole_loop_and_again(tmp_path):
+    """From nothing to the report, on a base of its own and with the control; the same folder again does nothing, and says so of
+    every stage."""
+    run, base = tmp_path / "r", tmp_path / "base" / "pretrain" / "model"
+    text = ["pretrain.tokens=60000", "pretrain.tokenizer_documents=400", "pretrain.layers=2", "pretrain.hidden=64", "trainer.steps=4", "trainer.warmup=1"]
+    quiet = ["tracking.wandb=disabled", "trainer.context=4096"]
+    prstack("pretrain", "preset=world_9m", *text, *quiet, f"run_dir={tmp_path / 'base'}", cwd=tmp_path)
+    args = ["run", "preset=smoke", "until=report", f"trainer.model={base}", f"distill.tokenizer={base}", "distill.context=4096", "engine.max_model_len=4096"]
+    args += ["evaluation.subjects=[base,sft_shuffled,sft,no_check,expert]", "evaluation.max_tokens=64", "evaluation.queries=3", *quiet, f"run_dir={run}"]
+    assert prstack(*args, "until=world", cwd=tmp_path) and not (run / "synthesis").exists()
+    done = prstack(*args, cwd=tmp_path, timeout=1400)
+    made = ("world", "synthesis", "distill", "sft", "sft_shuffled", "evaluation")
+    assert all(manifest(run, stage)["status"] == "complete" for stage in made)
+    assert manifest(run, "sft")["counts"]["steps"] == manifest(run, "sft_shuffled")["counts"]["steps"] == 4
+    results = json.loads((run / "evaluation" / "results.json").read_text())["subjects"]
+    assert list(results) == ["base", "sft_shuffled", "sft", "no_check", "expert"] and results["expert"]["finished"] == 1
+    assert (run / "report.html").stat().st_size > 1000
+    for word in (*made, "4 steps", f"prstack chat {run}", "report.html"):
+        assert word in done.stdout
+    before = {stage: manifest(run, stage)["content_hash"] for stage in made}
+    again = prstack(*args, cwd=tmp_path, timeout=600)
+    assert again.stdout.count("made already") + again.stdout.count("trained already") == len(made)
+    assert {stage: manifest(run, stage)["content_hash"] for stage in made} == before
 
 
 @pytest.mark.slow
@@ -150,6 +198,7 @@ def test_sigterm_stops_and_keeps_what_is_done(tmp_path):
         (["distill", "distill.input=/nowhere.jsonl"], "/nowhere.jsonl"),
         (["distill"], "there is no run under runs/"),
         (["view"], "no run"),
+        (["report"], "there is no run under runs/"),
         (["synthesize", *SMALL, "engine=vllm", "engine.model=/nowhere/model"], "/nowhere/model"),
     ],
 )
@@ -169,7 +218,7 @@ def test_a_broken_line_in_histories_is_quarantined(tmp_path):
     assert [b["line"] for b in bad] == [2, 3] and "type" in bad[1]["field"] and bad[0]["file"].endswith("h.jsonl")
 
 
-@pytest.mark.parametrize("command", ["run", "world", "synthesize", "distill", "view", "doctor"])
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_help(command, tmp_path):
     done = prstack(command, "--help", cwd=tmp_path)
     assert f"prstack {command}" in done.stdout and "key=value" in done.stdout
@@ -177,7 +226,7 @@ def test_every_command_has_help(command, tmp_path):
 
 @pytest.mark.slow
 def test_real_catalogue_to_training_set(shared_data, tmp_path):
-    prstack("run", "world=shoppingbench", f"world.path={shared_data('shoppingbench')}", "synthesis.episodes=16", "world.users=20", "tracking.wandb=disabled", "run_dir=r", cwd=tmp_path)
+    prstack("run", "until=distill", "world=shoppingbench", f"world.path={shared_data('shoppingbench')}", "synthesis.episodes=16", "world.users=20", "tracking.wandb=disabled", "run_dir=r", cwd=tmp_path)
     counts = manifest(tmp_path / "r", "world")["counts"]
     assert counts["products"] + counts["merged"] + counts["quarantined"] == counts["products_read"] == 150
     assert len(set(ids(tmp_path / "r"))) == 16 and manifest(tmp_path / "r", "distill")["counts"]["kept"] >= 1

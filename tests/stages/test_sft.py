@@ -17,9 +17,10 @@ from prstack.cli import main
 from prstack.report.tracking import Tracker
 from prstack.settings import TrackingConfig
 from prstack.stages.models import SMOLLM2, SMOLLM2_MOE, resolve_model, resolve_tokenizer
-from prstack.stages.sft import Curve
+from prstack.stages.training import Curve
 from tests.trainers.models import make, make_packs
 from trainers.batches import write_packs
+from trainers.checkpoint import latest
 from trainers.hf_files import check_tokenizer
 from trainers.spec import ModelSpec
 
@@ -99,8 +100,10 @@ def test_kill_9_in_the_middle_then_again_gives_the_undisturbed_curve(material, t
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert 5 <= len(steps.read_text().splitlines()) < STEPS
+    step = int(latest(run / "sft" / "checkpoints").name.rpartition("-")[2])
+    assert 3 <= step < STEPS
     done = prstack(*command(material, run), cwd=tmp_path)
-    assert "taking up again after step" in done.stdout
+    assert f"sft: taking up again after step {step} of {STEPS}" in done.stdout
     assert curve(run) == curve(trained[0])
     ours, theirs = ((r / "sft" / "model" / "model.safetensors").read_bytes() for r in (run, trained[0]))
     assert ours == theirs
@@ -109,7 +112,7 @@ def test_kill_9_in_the_middle_then_again_gives_the_undisturbed_curve(material, t
 def test_a_curve_forgets_what_came_after_the_checkpoint(tmp_path):
     file = tmp_path / "steps.jsonl"
     file.write_text("".join(json.dumps({"step": i, "loss": 1.0, "tokens": 5, "targets": 3, "seconds": 1.0}) + "\n" for i in range(1, 6)) + '{"step": 6, "lo')
-    with Tracker(tmp_path, TrackingConfig(wandb="disabled"), "t", {}) as tracker, Curve(file, 3, 8, tracker) as c:
+    with Tracker(tmp_path, TrackingConfig(wandb="disabled"), "t", {}) as tracker, Curve(file, 3, 8, tracker, "sft") as c:
         for step in (4, 5):
             c({"step": step, "loss": 0.5, "tokens": 5, "targets": 3, "seconds": 1.0, "tokens_per_second": 5.0})
     rows = [json.loads(line) for line in file.read_text().splitlines()]

@@ -1,0 +1,93 @@
+"""From a pretraining configuration to what the trainer takes: a tokenizer, a model's config, packs of text.
+
+1. The tokenizer is trained on documents of a seed of its own, and on the prompts, whose words conversations repeat.
+2. A pack is documents one after the other, each a segment that ends with the end-of-text token, as many as fit; a document
+   that is longer than a pack is cut. A token is learned where its piece is (`prstack.pretrain.corpus`).
+3. Packs are made until they hold `tokens` tokens. The same configuration gives the same packs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from prstack.distill.packing import Sample, packed_row
+from prstack.pretrain import tokenizer as bpe
+from prstack.pretrain.corpus import documents
+from prstack.prompts import HERE as PROMPTS
+from prstack.settings import PretrainConfig
+
+PROMPT_WEIGHT = 40
+"""Times that the prompts count in the tokenizer's training."""
+
+
+def make_tokenizer(config: PretrainConfig) -> Tokenizer:
+    texts = documents(config.seed + 1)
+    sample = ["".join(text for text, _ in next(texts)) for _ in range(config.tokenizer_documents)]
+    prompts = [p.read_text(encoding="utf-8") for p in sorted(PROMPTS.glob("*.jinja"))]
+    return bpe.train([*sample, *prompts * PROMPT_WEIGHT], config.vocabulary)
+
+
+def model_config(config: PretrainConfig, tokenizer: Tokenizer, context: int) -> dict[str, Any]:
+    """The Hugging Face config.json of the model: Qwen3-MoE, output layer tied to the embedding."""
+    of = {name: tokenizer.token_to_id(token) for name, token in (("bos", bpe.END_OF_TEXT), ("eos", bpe.END_OF_TURN), ("pad", bpe.END_OF_TEXT))}
+    return {
+        "architectures": ["Qwen3MoeForCausalLM"],
+        "model_type": "qwen3_moe",
+        "vocab_size": config.vocabulary,
+        "hidden_size": config.hidden,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_dim,
+        "intermediate_size": config.ffn * config.topk,
+        "moe_intermediate_size": config.ffn,
+        "num_experts": config.experts,
+        "num_experts_per_tok": config.topk,
+        "norm_topk_prob": True,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "tie_word_embeddings": True,
+        "max_position_embeddings": context,
+        "rms_norm_eps": 1e-6,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "use_sliding_window": False,
+        "router_aux_loss_coef": 0.001,
+        "output_router_logits": False,
+        "initializer_range": config.hidden**-0.5,
+        "dtype": "float32",
+        **{f"{k}_token_id": v for k, v in of.items()},
+    }
+
+
+def packs(config: PretrainConfig, tokenizer: Tokenizer, length: int) -> Iterator[dict]:
+    """Rows of `prstack.distill.packing.PACKED_SCHEMA` with at least `config.tokens` tokens in all."""
+    total, row, filled = 0, [], 0
+    for sample in _samples(config, tokenizer, length):
+        if filled + len(sample.input_ids) > length:
+            yield packed_row([s.id for s in row], {s.id: s for s in row})
+            total += filled
+            row, filled = [], 0
+            if total >= config.tokens:
+                return
+        row.append(sample)
+        filled += len(sample.input_ids)
+
+
+def _samples(config: PretrainConfig, tokenizer: Tokenizer, length: int) -> Iterator[Sample]:
+    """Documents as tokens, in their order. Pieces are encoded by themselves."""
+    end = tokenizer.token_to_id(bpe.END_OF_TEXT)
+    for n, pieces in enumerate(documents(config.seed)):
+        ids: list[int] = []
+        mask: list[int] = []
+        for encoded, (_, learned) in zip(tokenizer.encode_batch([text for text, _ in pieces], add_special_tokens=False), pieces, strict=True):
+            ids += encoded.ids
+            mask += [int(learned)] * len(encoded.ids)
+        ids, mask = [*ids[: length - 1], end], [*mask[: length - 1], 1]
+        yield Sample(hashlib.sha256(f"{config.seed}/{n}".encode()).hexdigest()[:16], np.array(ids, np.int32), np.array(mask, np.int8))

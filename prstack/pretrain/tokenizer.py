@@ -1,0 +1,77 @@
+"""A tokenizer made from world text: byte-level BPE in which numbers are cut into thousands.
+
+A group of up to three digits, counted from the right, is one token: 57, 980 and 1|220. All groups are in the vocabulary,
+whatever numbers the text held. With single digits a model of this size learned to copy words but not numbers, whose digits are
+all alike (docs/experiments/base-model.md); a group is copied as a word is. The tags of the
+assistant format and the fixed text around it (`prstack.pretrain.phrases`) are tokens of their own, and read from text like
+everywhere else (`prstack.dialogue.render`); the three ChatML marks are special.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from prstack.dialogue.parse import TAGS
+from prstack.dialogue.render import END_OF_TURN, START_OF_TURN, TEMPLATE
+from prstack.pretrain.phrases import phrases
+
+END_OF_TEXT = "<|endoftext|>"
+SPECIAL = (END_OF_TEXT, START_OF_TURN, END_OF_TURN)
+PLAIN = (*TAGS, "<tool_response>", "</tool_response>", "<tools>", "</tools>", *phrases())
+
+
+GROUPS = [*(str(n) for n in range(1000)), *(f"{n:02d}" for n in range(100)), *(f"{n:03d}" for n in range(1000))]
+GROUP_WEIGHT = 2000
+"""Times that each group of digits counts in training, so that all of them become tokens."""
+_THOUSANDS = Regex(r"\d{1,3}(?=(?:\d{3})*(?!\d))")
+
+
+def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """A tokenizer with exactly `vocabulary` tokens. Raises ValueError when the texts give fewer."""
+    tokenizer = Tokenizer(models.BPE())
+    cut = pre_tokenizers.Split(_THOUSANDS, "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - len(PLAIN),
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    groups = (f"{group}," for group in GROUPS * GROUP_WEIGHT)
+    tokenizer.train_from_iterator(itertools.chain(texts, groups), trainer)
+    if missing := [group for group in GROUPS if len(tokenizer.encode(group).ids) > 1]:
+        raise ValueError(f"{len(missing)} groups of digits are no tokens, such as {missing[0]}: the vocabulary is too small")
+    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in PLAIN])
+    if tokenizer.get_vocab_size() != vocabulary:
+        raise ValueError(f"the text gives {tokenizer.get_vocab_size()} tokens, {vocabulary} were asked for")
+    return tokenizer
+
+
+def save(tokenizer: Tokenizer, folder: Path, context: int) -> None:
+    """Writes tokenizer.json, its configuration and the chat template, as transformers and vLLM read them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "clean_up_tokenization_spaces": False,
+        "bos_token": END_OF_TEXT,
+        "eos_token": END_OF_TURN,
+        "pad_token": END_OF_TEXT,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    shutil.copyfile(TEMPLATE, folder / "chat_template.jinja")
+
+
+def load(folder: Path) -> Tokenizer:
+    """The tokenizer of a folder that `save` wrote. A special token spelled out in text is text."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True
+    return tokenizer

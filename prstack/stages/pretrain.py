@@ -1,0 +1,72 @@
+"""`prstack pretrain`: a small base model from random weights and world text.
+
+    documents ──► tokenizer ──► packed/ ──► prstack.stages.training ──► pretrain/model
+                      └──► init/ (configuration, tokenizer, random weights)
+
+The text is made while it is packed; a run that was cut off goes on where it was, in packing and in training. The model that is
+shipped as `world-9m` was made by `prstack pretrain preset=world_9m` (docs/experiments/base-model.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+from tqdm import tqdm
+
+from prstack.config import fingerprint, to_dict
+from prstack.distill.packing import PACKED_SCHEMA
+from prstack.pretrain import base
+from prstack.pretrain import tokenizer as bpe
+from prstack.report.tracking import Tracker
+from prstack.settings import Config, PretrainConfig
+from prstack.stages.training import FREE, train_model
+from prstack.store.parts import Parts
+from prstack.store.rundir import Manifest, RunDir
+from trainers.init import write_random
+
+POSITIONS = 8192
+"""Longest context of the model; what it learned of distances ends at the length of its packs."""
+PART_PACKS = 200
+
+
+def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
+    """Makes tokenizer, first weights and packs where they are missing, then trains. Raises UserError for a layout that does
+    not fit the model, and trainers.loop.Diverged."""
+    settings, text = config.trainer, config.pretrain
+    inputs = {"pretrain": fingerprint(text), "trainer": fingerprint(settings, *FREE)}
+    stage = run.stage("pretrain", inputs, to_dict(text))
+    if stage.done:
+        print(f"pretrain: made already, {stage.folder / 'model'}", flush=True)
+        return stage.manifest
+    init = stage.folder / "init"
+    if not init.is_dir():
+        _write_init(text, init)
+    packs = Parts(stage.folder / "packed", schema=PACKED_SCHEMA, flush_every=PART_PACKS)
+    _write_packs(text, init, packs, settings.context)
+    settings = dataclasses.replace(settings, model="random weights")
+    return train_model(settings, config.ray, init, stage.folder / "packed", stage, tracker)
+
+
+def _write_init(text: PretrainConfig, init: Path) -> None:
+    """The tokenizer and the first weights; the folder appears by one rename."""
+    print(f"pretrain: making a tokenizer of {text.vocabulary:,} tokens", flush=True)
+    tokenizer = base.make_tokenizer(text)
+    shell = init.with_name(".shell")
+    bpe.save(tokenizer, shell, POSITIONS)
+    config = base.model_config(text, tokenizer, POSITIONS)
+    (shell / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    spec = write_random(shell, init, text.seed)
+    shutil.rmtree(shell)
+    print(f"pretrain: {spec.parameters() / 1e6:.1f} million parameters, drawn at random", flush=True)
+
+
+def _write_packs(text: PretrainConfig, init: Path, packs: Parts, length: int) -> None:
+    tokenizer = bpe.load(init)
+    with packs, tqdm(total=text.tokens, desc="text", unit=" tokens", unit_scale=True, mininterval=1.0) as bar:
+        for row in base.packs(text, tokenizer, length):
+            if row["id"] not in packs:
+                packs.add(row)
+            bar.update(len(row["input_ids"]))

@@ -1,0 +1,135 @@
+"""Training a model on packs: the one core of `sft`, of its shuffled control and of `pretrain`.
+
+    packs ──► Batches ──► ranks (Ray actors in a placement group) ──► <stage>/checkpoints ──► <stage>/model
+                              └─► <stage>/steps.jsonl, metrics.jsonl, W&B, progress bar
+
+A training that was cut off goes on from its newest checkpoint: steps after it are trained again, and their lines in
+`steps.jsonl` with them, so that the file is always the one curve of the model that lies there.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from prstack.config import fingerprint
+from prstack.errors import UserError
+from prstack.report.tracking import Tracker, read_metrics
+from prstack.settings import RayConfig, TrainerConfig
+from prstack.stages.cluster import ray_session
+from prstack.stages.distill import content_of
+from prstack.store.parts import write_text
+from prstack.store.rundir import Manifest, Stage
+from trainers import launch
+from trainers.batches import Batches, read_packs
+from trainers.layout import Layout
+from trainers.loop import train
+from trainers.spec import ModelSpec
+from trainers.worker import Setup
+
+FREE = ("model", "input", "ranks", "threads", "checkpoint_every", "keep")
+"""Keys of trainer that do not decide what is trained, or (model, input) do so by their content."""
+
+
+def training_inputs(settings: TrainerConfig, base: Path, files: list[Path]) -> dict[str, Any]:
+    """What decides the trained model, for the stage's fingerprint: the content of data and base, and the settings."""
+    return {
+        "data": content_of(files),
+        "base": content_of(sorted([*base.glob("*.safetensors"), base / "config.json", base / "tokenizer.json"])),
+        "trainer": fingerprint(settings, *FREE),
+    }
+
+
+def train_model(
+    settings: TrainerConfig, ray: RayConfig, base: Path, packs: Path, stage: Stage, tracker: Tracker, counts: dict[str, int] | None = None
+) -> Manifest:
+    """Trains `base` on the folder `packs` to the end of the schedule, exports to `<stage>/model` and finishes the stage.
+
+    The stage's name stands before its metrics (`sft/loss`) and its messages; `counts` go before its own counts.
+    Raises UserError before anything starts for a layout, model and data that do not fit each other, and
+    trainers.loop.Diverged.
+    """
+    spec = ModelSpec.from_hf(base)
+    layout = Layout.of(settings.ranks, settings.tp, settings.pp, settings.ep)
+    layout.check(spec)
+    data = read_packs(packs, spec.vocab, settings.context)
+    setup = Setup(
+        str(base),
+        layout,
+        dtype=settings.dtype,
+        context=settings.context,
+        clip=settings.clip,
+        weight_decay=settings.weight_decay,
+        aux_loss=settings.aux_loss,
+        recompute=settings.recompute,
+        seed=settings.seed,
+    )
+    name, checkpoints = stage.name, stage.folder / "checkpoints"
+    with ray_session(ray):
+        print(f"{name}: {settings.model} on {layout.ranks} ranks (ep {layout.ep}, tp {layout.tp}, pp {layout.pp}, dp {layout.dp})", flush=True)
+        group, state = launch.start(setup, checkpoints, settings.threads)
+        with group:
+            batches = Batches(data, settings.global_batch, settings.micro_batch, group.dp, settings.seed)
+            steps = settings.steps or batches.steps(settings.epochs)
+            if state:
+                print(f"{name}: taking up again after step {state['step']} of {steps}", flush=True)
+            with Curve(stage.folder / "steps.jsonl", state["step"] if state else 0, steps, tracker, name) as curve:
+                train(group, batches, settings, checkpoints, curve, state)
+            group.export(stage.folder / "model")
+            memory = max(group.memory_mb())
+    trained, summary = curve.summary()
+    weights = content_of(sorted((stage.folder / "model").glob("*.safetensors")))
+    return stage.finish((counts or {}) | trained | {"ranks": layout.ranks}, weights, summary | {"peak_rank_mb": round(memory)})
+
+
+class Curve:
+    """Called with the metrics of every step: a line of `steps.jsonl`, the tracker (`<name>/loss`, …), the progress bar.
+
+    `step`: the steps that were done before; later lines of the file, of an attempt that was cut off, are taken out.
+    """
+
+    def __init__(self, file: Path, step: int, steps: int, tracker: Tracker, name: str):
+        kept = [r for r in read_metrics(file) if r["step"] <= step] if file.exists() else []
+        if [r["step"] for r in kept] != list(range(1, step + 1)):
+            raise UserError(f"{file}: does not hold the {step} steps that the checkpoint was trained for; remove {file.parent} to train anew")
+        write_text("".join(_line(r) for r in kept), file)
+        self.rows: list[dict[str, Any]] = kept
+        self._file = open(file, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
+        self._tracker, self._name = tracker, name
+        self._bar = tqdm(total=steps, initial=step, desc=name, unit=" steps", mininterval=1.0)
+
+    def __call__(self, metrics: dict[str, Any]) -> None:
+        self.rows.append(json.loads(_line(metrics)))
+        self._file.write(_line(metrics))
+        self._file.flush()
+        shown = {k: metrics[k] for k in ("loss", "grad_norm", "lr", "tokens_per_second", "epoch", "aux_loss") if k in metrics}
+        if load := metrics.get("expert_load"):
+            shown["busiest_expert_share"] = max(max(shares) for shares in load.values())
+        self._tracker.log({f"{self._name}/{k}": v for k, v in shown.items()}, step=metrics["step"])
+        self._bar.set_postfix({"loss": f"{metrics['loss']:.3f}", "tok/s": f"{metrics['tokens_per_second']:.0f}"}, refresh=False)
+        self._bar.update()
+
+    def summary(self) -> tuple[dict[str, int], dict[str, float]]:
+        """Counts and figures over all steps, earlier sessions included."""
+        rows, last = self.rows, self.rows[-10:]
+        seconds = sum(r["seconds"] for r in rows)
+        counts = {"steps": len(rows), "tokens": sum(r["tokens"] for r in rows), "learned_tokens": sum(r["targets"] for r in rows)}
+        return counts, {
+            "first_loss": round(rows[0]["loss"], 4),
+            "last_loss": round(sum(r["loss"] for r in last) / len(last), 4),
+            "tokens_per_second": round(counts["tokens"] / max(seconds, 1e-9)),
+        }
+
+    def __enter__(self) -> Curve:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._bar.close()
+
+
+def _line(metrics: dict[str, Any]) -> str:
+    return json.dumps(metrics) + "\n"

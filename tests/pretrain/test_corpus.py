@@ -1,0 +1,81 @@
+"""Documents: the same for the same number, true in every verdict, and without what evaluation holds out."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+
+from prstack.pretrain import corpus, goods
+from prstack.tools.results import parse_product
+from prstack.world.catalogue import CATEGORIES
+from prstack.world.holdout import HELD_OUT_CATEGORIES, held_out_combination
+
+NOTE = re.compile(r"(?P<what>[a-z -]+) (?P<value>-?[\d.]+) ?(?P<unit>\S*) \((?P<op>at most|at least) \$?(?P<limit>-?[\d.,]+)[^)]*\) (?P<verdict>fits|does not fit|is fine|is not|yes|no)")
+
+
+def text(pieces: list[corpus.Piece]) -> str:
+    return "".join(t for t, _ in pieces)
+
+
+def sample(n: int, seed: int = 5) -> list[list[corpus.Piece]]:
+    return list(itertools.islice(corpus.documents(seed), n))
+
+
+def test_a_document_depends_on_its_number_alone():
+    assert sample(12)[7] == corpus.document(5, 7) != corpus.document(6, 7)
+    assert next(corpus.documents(5, first=9)) == sample(12)[9]
+
+
+def test_every_verdict_is_true():
+    seen = {True: 0, False: 0}
+    for m in NOTE.finditer("\n".join(map(text, sample(120)))):
+        value, limit = float(m["value"]), float(m["limit"].replace(",", ""))
+        true = value <= limit if m["op"] == "at most" else value >= limit
+        assert true == (m["verdict"] in ("fits", "is fine", "yes")), m[0]
+        seen[true] += 1
+    assert min(seen.values()) > 0.3 * sum(seen.values()) > 60
+
+
+def test_what_evaluation_holds_out_does_not_occur():
+    everything = "\n".join(map(text, sample(250)))
+    only_there = {a.name for c in CATEGORIES if c.name in HELD_OUT_CATEGORIES for a in (*c.numeric, *c.kinds)} - {
+        a.name for c in CATEGORIES if c.name not in HELD_OUT_CATEGORIES for a in (*c.numeric, *c.kinds)
+    }
+    assert "boiling time" in only_there
+    for word in (*HELD_OUT_CATEGORIES, *only_there - {"stand"}):
+        assert not re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", everything, re.I), word
+    for n in range(200):
+        rng = random.Random(n)
+        category, products, _ = goods.stock(rng, 4)
+        needs = corpus._needs(category, products, rng)
+        assert not held_out_combination(category.name, [c.attribute for c in needs])
+
+
+def test_a_diary_keeps_exactly_what_fits():
+    for n in range(25):
+        pieces = corpus.diary(random.Random(n))
+        kept = {parse_product(t.strip()).id for (t, _), (note, _) in itertools.pairwise(pieces) if parse_product(t.strip()) and re.search(r"I keep it|stays on|A candidate", note)}
+        assert set(re.findall(r"^\d+\. \[(P\d+)\]", pieces[-1][0], re.M)) == kept
+        assert pieces[-1][1] and pieces[1][1]
+
+
+def test_what_is_learned_can_be_worked_out():
+    """An answer of the recalling kinds stands, word for word, in what was read before it."""
+    for kind in (corpus.recall, corpus.page, corpus.listing):
+        for n in range(15):
+            read = ""
+            for piece, learned in kind(random.Random(n)):
+                answer = piece.strip().rstrip(".")
+                if learned and piece.startswith(" ") and len(answer) < 40 and "; " not in answer and not answer.startswith(("yes", "no")) and ", which is" not in answer:
+                    assert all(part in read for part in answer.split(", ")), (kind.__name__, answer)
+                read += piece
+
+
+def test_invented_goods_have_readable_values():
+    for n in range(60):
+        category = goods.invent(random.Random(n))
+        assert len({a.name for a in category.numeric}) == 4 and all(a.high > a.low for a in category.numeric)
+        _, products, reviews = goods.stock(random.Random(n), 3)
+        assert len({p.id for p in products}) == 3 and {r.product_id for r in reviews} <= {p.id for p in products}
+        assert all(a.value.startswith(f"{a.number:g}"[:1]) for p in products for a in p.attributes if a.number is not None)
