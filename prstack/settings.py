@@ -225,6 +225,8 @@ class TrainerConfig:
     keeps some 70 kB a token and layer of SmolLM2's size, more than 11 GiB for a pack of 8192 tokens."""
     seed: int = 0
     """Seed of the order of the training data."""
+    shuffle: bool = True
+    """Draw the order of the packs anew for each epoch; without, they are seen as they lie, which a curriculum needs."""
     checkpoint_every: Positive = 50
     """Steps between checkpoints; the last step always writes one."""
     keep: Positive = 2

@@ -12,7 +12,7 @@ Parquet columns (one row a pack):
 The label of position t is token t + 1 of the same segment where its loss_mask is 1, else IGNORE; the last position of
 a segment has none.
 
-Order: epoch e is a permutation of the packs drawn from (seed, e); the stream is the epochs one after the other, and a
+Order: epoch e is a permutation of the packs drawn from (seed, e), or, without shuffling, the order of the files; the stream is the epochs one after the other, and a
 batch is the next `global_batch` packs of it, across the end of an epoch if need be. The position in the stream is all
 of its state. Shares: within a batch, packs of like cost stand at the same place on all data-parallel ranks (costs
 sorted, dealt back and forth), and every rank gets the same number of micro-batches; the set of packs of a batch does
@@ -154,7 +154,7 @@ def write_packs(packs: list[Pack], path: Path) -> None:
 class Batches:
     """The stream of batches over packs. Iterating never ends; `position` says where it stands, and can be set."""
 
-    def __init__(self, packs: list[Pack], global_batch: int, micro_batch: int, dp: int, seed: int = 0, position: int = 0):
+    def __init__(self, packs: list[Pack], global_batch: int, micro_batch: int, dp: int, seed: int = 0, position: int = 0, shuffle: bool = True):
         if global_batch % (micro_batch * dp):
             raise UserError(
                 f"trainer.global_batch={global_batch} must be a multiple of micro_batch · data-parallel ranks = "
@@ -163,7 +163,7 @@ class Batches:
         if not any(p.targets for p in packs):
             raise UserError("no token of the training data is to be learned (loss_mask is 0 everywhere)")
         self.packs = packs
-        self.global_batch, self.micro_batch, self.dp, self.seed = global_batch, micro_batch, dp, seed
+        self.global_batch, self.micro_batch, self.dp, self.seed, self.shuffle = global_batch, micro_batch, dp, seed, shuffle
         self.position = position
         """Packs that were handed out."""
         self._epoch, self._order = -1, np.empty(0, np.int64)
@@ -176,7 +176,8 @@ class Batches:
         """The pack at a place of the stream."""
         epoch, i = divmod(position, len(self.packs))
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.packs))
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.packs)) if self.shuffle else np.arange(len(self.packs))
+            self._epoch, self._order = epoch, order
         return self.packs[self._order[i]]
 
     def __iter__(self) -> Iterator[Batch]:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from tokenizers import Tokenizer
 
 from prstack.distill.packing import Sample, packed_row
 from prstack.pretrain import tokenizer as bpe
-from prstack.pretrain.corpus import documents
+from prstack.pretrain.corpus import document, documents
 from prstack.prompts import HERE as PROMPTS
 from prstack.settings import PretrainConfig
 
@@ -67,9 +68,11 @@ def model_config(config: PretrainConfig, tokenizer: Tokenizer, context: int) -> 
 
 
 def packs(config: PretrainConfig, tokenizer: Tokenizer, length: int) -> Iterator[dict]:
-    """Rows of `prstack.distill.packing.PACKED_SCHEMA` with at least `config.tokens` tokens in all."""
+    """Rows of `prstack.distill.packing.PACKED_SCHEMA` with at least `config.tokens` tokens in all, in the order in which they
+    are to be seen."""
     total, row, filled = 0, [], 0
-    for sample in _samples(config, tokenizer, length):
+    for n in itertools.count():
+        sample = _sample(config, tokenizer, n, total / config.tokens, length)
         if filled + len(sample.input_ids) > length:
             yield packed_row([s.id for s in row], {s.id: s for s in row})
             total += filled
@@ -80,14 +83,13 @@ def packs(config: PretrainConfig, tokenizer: Tokenizer, length: int) -> Iterator
         filled += len(sample.input_ids)
 
 
-def _samples(config: PretrainConfig, tokenizer: Tokenizer, length: int) -> Iterator[Sample]:
-    """Documents as tokens, in their order. Pieces are encoded by themselves."""
-    end = tokenizer.token_to_id(bpe.END_OF_TEXT)
-    for n, pieces in enumerate(documents(config.seed)):
-        ids: list[int] = []
-        mask: list[int] = []
-        for encoded, (_, learned) in zip(tokenizer.encode_batch([text for text, _ in pieces], add_special_tokens=False), pieces, strict=True):
-            ids += encoded.ids
-            mask += [int(learned)] * len(encoded.ids)
-        ids, mask = [*ids[: length - 1], end], [*mask[: length - 1], 1]
-        yield Sample(hashlib.sha256(f"{config.seed}/{n}".encode()).hexdigest()[:16], np.array(ids, np.int32), np.array(mask, np.int8))
+def _sample(config: PretrainConfig, tokenizer: Tokenizer, n: int, share: float, length: int) -> Sample:
+    """Document `n` as tokens, cut to `length`. Pieces are encoded by themselves."""
+    pieces = document(config.seed, n, share)
+    ids: list[int] = []
+    mask: list[int] = []
+    for encoded, (_, learned) in zip(tokenizer.encode_batch([text for text, _ in pieces], add_special_tokens=False), pieces, strict=True):
+        ids += encoded.ids
+        mask += [int(learned)] * len(encoded.ids)
+    ids, mask = [*ids[: length - 1], tokenizer.token_to_id(bpe.END_OF_TEXT)], [*mask[: length - 1], 1]
+    return Sample(hashlib.sha256(f"{config.seed}/{n}".encode()).hexdigest()[:16], np.array(ids, np.int32), np.array(mask, np.int8))

@@ -3,6 +3,7 @@
 A document is drawn by its number alone, so that any range of a corpus can be made by itself. Each is about one shelf of goods
 (`prstack.pretrain.goods`):
 
+    glance      one to three properties, and each of them again
     recall      properties of a few products, asked for again
     requests    needs in people's words, each followed by its short form
     comparing   values held against limits, each with its verdict
@@ -14,9 +15,11 @@ A document is drawn by its number alone, so that any range of a corpus can be ma
     story       what owners say of what they bought
 
 A document is pieces of text, each of which is learned or only read. What a model could only guess (which price, which wood?) is
-mostly only read: the gradient then goes to what can be worked out from the context, and a small model learns to copy and to
-compare within some million tokens; with everything learned it did not in five (docs/experiments/base-model.md). Short documents
-come first in number, since copying is learned over short distances; the diaries carry it over a thousand tokens.
+mostly only read, so that the gradient goes to what can be worked out from the context.
+
+The order is a curriculum of three stages (`STAGES`). Copying is learned where the source is a dozen tokens away: there the right
+token is one of few, and a hint of attention to it pays. A model that begins with documents of a hundred tokens or a thousand does
+not learn it in five million (docs/experiments/base-model.md). Longer documents then carry it over longer distances.
 """
 
 from __future__ import annotations
@@ -47,20 +50,29 @@ Piece = tuple[str, bool]
 
 
 def documents(seed: int, first: int = 0) -> Iterator[list[Piece]]:
-    """Documents without end, from number `first` on."""
-    n = first
-    while True:
+    """Documents without end, from number `first` on, all of the last stage."""
+    for n in itertools.count(first):
         yield document(seed, n)
-        n += 1
 
 
-def document(seed: int, n: int) -> list[Piece]:
-    """Document `n` of a corpus."""
+def document(seed: int, n: int, share: float = 1.0) -> list[Piece]:
+    """Document `n` of a corpus of which `share` was read before; it decides the stage."""
     rng = random.Random(f"{seed}/document/{n}")
-    return rng.choices(list(KINDS), [weight for weight in KINDS.values()])[0](rng)
+    kinds = next(kinds for until, kinds in STAGES if share < until or until == 1)
+    return rng.choices(list(kinds), list(kinds.values()))[0](rng)
 
 
 # --- short documents -----------------------------------------------------------------------------------------------
+def glance(rng: random.Random) -> list[Piece]:
+    """One to three properties, and each of them again: the shortest way to learn that what was said can be said again."""
+    _, products, _ = stock(rng, 3)
+    values = _properties(products[0], rng)[: rng.randint(1, 3)]
+    out = [_material(f"{_listed(values)}.\n", rng)]
+    for name, value in rng.sample(values, len(values)):
+        out += [_material(f"{name}?", rng), (f" {value}\n", True)]
+    return out
+
+
 def web(rng: random.Random) -> list[Piece]:
     pages = shelf_pages(rng)
     return [(format_web_page(p) + SEPARATOR, True) for p in rng.sample(pages, min(2, len(pages)))]
@@ -263,5 +275,9 @@ def _stars(p: Product) -> str:
     return f"{p.rating:.1f} stars" if p.rating is not None else "not yet"
 
 
-KINDS: dict[Callable[[random.Random], list[Piece]], float] = {recall: 16, requests: 20, comparing: 12, check: 24, page: 10, listing: 6, diary: 7, web: 2, story: 2}
-"""Kind → weight in number. A diary is some eight times as long as the short ones, so that it holds a third of the tokens."""
+Kinds = dict[Callable[[random.Random], list[Piece]], float]
+SHORT: Kinds = {recall: 16, requests: 20, comparing: 12, check: 24, page: 10, listing: 6, web: 2, story: 2}
+ALL: Kinds = SHORT | {glance: 8, diary: 12}
+STAGES: tuple[tuple[float, Kinds], ...] = ((0.15, {glance: 1}), (0.5, SHORT | {glance: 16}), (1, ALL))
+"""Share of the corpus up to which a stage goes, and its kinds with their weight in number. A diary is some eight times as long as
+the short ones, so that it holds half of the tokens of the last stage."""

@@ -72,7 +72,7 @@ def train_model(
         print(f"{name}: {settings.model} on {layout.ranks} ranks (ep {layout.ep}, tp {layout.tp}, pp {layout.pp}, dp {layout.dp})", flush=True)
         group, state = launch.start(setup, checkpoints, settings.threads)
         with group:
-            batches = Batches(data, settings.global_batch, settings.micro_batch, group.dp, settings.seed)
+            batches = Batches(data, settings.global_batch, settings.micro_batch, group.dp, settings.seed, shuffle=settings.shuffle)
             steps = settings.steps or batches.steps(settings.epochs)
             if state:
                 print(f"{name}: taking up again after step {state['step']} of {steps}", flush=True)

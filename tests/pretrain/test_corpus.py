@@ -79,3 +79,12 @@ def test_invented_goods_have_readable_values():
         _, products, reviews = goods.stock(random.Random(n), 3)
         assert len({p.id for p in products}) == 3 and {r.product_id for r in reviews} <= {p.id for p in products}
         assert all(a.value.startswith(f"{a.number:g}"[:1]) for p in products for a in p.attributes if a.number is not None)
+
+
+def test_the_curriculum_goes_from_glances_to_diaries():
+    def longest(share: float) -> int:
+        return max(len(text(corpus.document(5, n, share))) for n in range(60))
+
+    assert longest(0.0) < 200 < longest(0.3) < longest(0.9)
+    assert not any("My list:" in text(corpus.document(5, n, 0.3)) for n in range(60))
+    assert [until for until, _ in corpus.STAGES] == sorted(until for until, _ in corpus.STAGES) and corpus.STAGES[-1][0] == 1

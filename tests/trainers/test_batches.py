@@ -111,3 +111,11 @@ def test_impossible_batches_are_refused() -> None:
         p.loss_mask[:] = 0
     with pytest.raises(UserError, match="no token of the training data is to be learned"):
         Batches(silent, 2, 1, 1)
+
+
+def test_without_shuffling_packs_come_as_they_lie_and_positions_are_kept():
+    packs = make_packs(6)
+    batches = Batches(packs, 2, 1, 1, seed=3, shuffle=False)
+    names = [sorted(next(batches).names()) for _ in range(4)]
+    assert names == [["pack 0", "pack 1"], ["pack 2", "pack 3"], ["pack 4", "pack 5"], ["pack 0", "pack 1"]]
+    assert sorted(next(Batches(packs, 2, 1, 1, position=2, shuffle=False)).names()) == ["pack 2", "pack 3"]
