@@ -100,7 +100,7 @@ def test_the_whole_loop_and_again(tmp_path):
     results = json.loads((run / "evaluation" / "results.json").read_text())["subjects"]
     assert list(results) == ["base", "sft_shuffled", "sft", "no_check", "expert"] and results["expert"]["finished"] == 1
     assert (run / "report.html").stat().st_size > 1000
-    for word in (*made, "4 steps", f"prstack chat {run}", "report.html"):
+    for word in (*made, "4 steps", "prstack chat r", "report.html"):
         assert word in done.stdout
     before = {stage: manifest(run, stage)["content_hash"] for stage in made}
     again = prstack(*args, cwd=tmp_path, timeout=600)
