@@ -272,7 +272,7 @@ class PretrainConfig:
     """Seed of the text and of the first weights."""
     tokens: Positive = 10_000_000
     """Tokens of text that are made; trainer.epochs or trainer.steps say how often they are seen."""
-    vocabulary: typing.Annotated[int, Check(ge=512)] = 4096
+    vocabulary: typing.Annotated[int, Check(ge=512)] = 5120
     """Tokens of the tokenizer that is made from the text."""
     tokenizer_documents: Positive = 4000
     """Documents that the tokenizer is made from."""
@@ -292,6 +292,8 @@ class PretrainConfig:
     """Experts a token."""
     ffn: Positive = 192
     """Hidden units of an expert."""
+    copying: bool = True
+    """Begin with two layers that copy (`trainers.copying`) instead of with random weights alone."""
 
 
 @dataclass

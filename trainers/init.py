@@ -1,39 +1,46 @@
-"""A checkpoint with random weights: where pretraining begins.
+"""A checkpoint with first weights: where pretraining begins.
 
-Matrices are drawn from a normal distribution of the config's `initializer_range`; those that write into the residual stream
-(attention output, FFN down) are divided by sqrt(2 · layers), as in GPT-2, so that its variance does not grow with depth.
-Routers start ten times smaller, near an even choice. Norms are 1.
+1. Matrices are drawn from a normal distribution of the config's `initializer_range`. Routers start ten times smaller, near an
+   even choice. What writes into the residual stream (attention output, FFN down) starts at zero, so that a token's embedding is
+   not drowned by what random layers add to it.
+2. Embeddings have a standard deviation of 1, and the last norm a weight of hidden^-0.5, so that logits begin near 1. Adam's steps
+   push all rare tokens the same way at the same pace; embeddings of hidden^-0.5 lose in thirty steps what tells one number from
+   another.
+3. All other norms are 1, and the circuit of `trainers.copying` is set where it is asked for.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
 
+from trainers.copying import set_copying
 from trainers.hf_files import Writer
 from trainers.spec import ModelSpec, read_config
 from trainers.weights import parameters
 
 
-def write_random(shell: str | Path, folder: str | Path, seed: int) -> ModelSpec:
+def write_first(shell: str | Path, folder: str | Path, seed: int, copying: bool = True) -> ModelSpec:
     """Writes a checkpoint of `shell`'s config.json, with its tokenizer files, and returns its spec. Raises UserError."""
     spec, std = ModelSpec.from_hf(shell), float(read_config(shell).get("initializer_range", 0.02))
     generator = torch.Generator().manual_seed(seed)
-    writer = Writer(folder)
+    weights: dict[str, torch.Tensor] = {}
     for p in parameters(spec):
         if p.tied:
             continue
         for name, shape in zip(p.hf, p.shapes):
             if len(shape) == 1:
-                writer.add(name, torch.ones(shape))
-                continue
-            scale = std
-            if name.endswith(("o_proj.weight", "down_proj.weight", "w2.weight")):
-                scale /= math.sqrt(2 * spec.layers)
-            elif p.name.endswith("router.weight"):
-                scale /= 10
-            writer.add(name, torch.randn(shape, generator=generator) * scale)
+                weights[name] = torch.full(shape, spec.hidden**-0.5 if name == "model.norm.weight" else 1.0)
+            elif name.endswith(("o_proj.weight", "down_proj.weight", "w2.weight")):
+                weights[name] = torch.zeros(shape)
+            else:
+                scale = 1.0 if name == "model.embed_tokens.weight" else std / 10 if p.name.endswith("router.weight") else std
+                weights[name] = torch.randn(shape, generator=generator) * scale
+    if copying:
+        set_copying(spec, weights, generator)
+    writer = Writer(folder)
+    for name, tensor in weights.items():
+        writer.add(name, tensor)
     writer.finish(shell, {"dtype": "float32"})
     return spec

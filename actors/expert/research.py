@@ -224,7 +224,7 @@ def _reflect(view: View) -> str:
 
 def _shown(page: ProductPage, c: Constraint) -> str:
     if c.attribute == "price":
-        return f"price {page.price:g}" if page.price is not None else "price"
+        return f"price {_price(page)}" if page.price is not None else "price"
     a = page.attributes.get(c.attribute)
     return f"{c.attribute} {a.value}" if a else c.attribute
 

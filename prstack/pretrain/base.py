@@ -55,7 +55,7 @@ def model_config(config: PretrainConfig, tokenizer: Tokenizer, context: int) -> 
         "tie_word_embeddings": True,
         "max_position_embeddings": context,
         "rms_norm_eps": 1e-6,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
         "hidden_act": "silu",
         "attention_bias": False,
         "use_sliding_window": False,

@@ -17,9 +17,8 @@ A document is drawn by its number alone, so that any range of a corpus can be ma
 A document is pieces of text, each of which is learned or only read. What a model could only guess (which price, which wood?) is
 mostly only read, so that the gradient goes to what can be worked out from the context.
 
-The order is a curriculum of three stages (`STAGES`). Copying is learned where the source is a dozen tokens away: there the right
-token is one of few, and a hint of attention to it pays. A model that begins with documents of a hundred tokens or a thousand does
-not learn it in five million (docs/experiments/base-model.md). Longer documents then carry it over longer distances.
+The order is a curriculum of two stages (`STAGES`): short documents first, where the source of what is copied is near and a
+batch holds many of them; then diaries as well, which carry it over thousands of tokens.
 """
 
 from __future__ import annotations
@@ -209,13 +208,13 @@ def _note(p: Product, needs: list[Constraint], verdict: tuple[str, str], kept: t
 
 def _held(p: Product, c: Constraint, verdict: tuple[str, str]) -> tuple[str, str]:
     """A value beside its limit, and the verdict: ("noise level 57 dB (at most 60 dB)", "fits")."""
-    value = f"price {p.price:g}" if c.attribute == "price" else f"{c.attribute} {p.attribute(c.attribute).value}"
+    value = f"price {_price(p)}" if c.attribute == "price" else f"{c.attribute} {p.attribute(c.attribute).value}"
     return f"{value} ({wanted(c)})", verdict[0] if satisfies(c, p) else verdict[1]
 
 
 def _properties(p: Product, rng: random.Random, every: bool = False) -> list[tuple[str, str]]:
     """(name, value) of a product's price and attributes in some order: all of them, or two to four."""
-    all_ = [("price", f"{p.price:g}"), *((a.name, a.value) for a in p.attributes)]
+    all_ = [("price", _price(p)), *((a.name, a.value) for a in p.attributes)]
     rng.shuffle(all_)
     return all_ if every else all_[: rng.randint(2, 4)]
 
@@ -278,6 +277,6 @@ def _stars(p: Product) -> str:
 Kinds = dict[Callable[[random.Random], list[Piece]], float]
 SHORT: Kinds = {recall: 16, requests: 20, comparing: 12, check: 24, page: 10, listing: 6, web: 2, story: 2}
 ALL: Kinds = SHORT | {glance: 8, diary: 12}
-STAGES: tuple[tuple[float, Kinds], ...] = ((0.15, {glance: 1}), (0.5, SHORT | {glance: 16}), (1, ALL))
+STAGES: tuple[tuple[float, Kinds], ...] = ((0.4, SHORT | {glance: 16}), (1, ALL))
 """Share of the corpus up to which a stage goes, and its kinds with their weight in number. A diary is some eight times as long as
 the short ones, so that it holds half of the tokens of the last stage."""

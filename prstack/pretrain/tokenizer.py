@@ -1,9 +1,9 @@
 """A tokenizer made from world text: byte-level BPE in which numbers are cut into thousands.
 
 A group of up to three digits, counted from the right, is one token: 57, 980 and 1|220. All groups are in the vocabulary,
-whatever numbers the text held. With single digits a model of this size learned to copy words but not numbers, whose digits are
-all alike (docs/experiments/base-model.md); a group is copied as a word is. The tags of the
-assistant format and the fixed text around it (`prstack.pretrain.phrases`) are tokens of their own, and read from text like
+whatever numbers the text held, with a space before them and without. With single digits, or with the space as a token of its own
+before every number, a model of this size learned to copy words but not numbers (docs/experiments/base-model.md): what it copies
+by is the token before, and that was the same everywhere. The tags of the assistant format and the fixed text around it (`prstack.pretrain.phrases`) are tokens of their own, and read from text like
 everywhere else (`prstack.dialogue.render`); the three ChatML marks are special.
 """
 
@@ -26,10 +26,10 @@ SPECIAL = (END_OF_TEXT, START_OF_TURN, END_OF_TURN)
 PLAIN = (*TAGS, "<tool_response>", "</tool_response>", "<tools>", "</tools>", *phrases())
 
 
-GROUPS = [*(str(n) for n in range(1000)), *(f"{n:02d}" for n in range(100)), *(f"{n:03d}" for n in range(1000))]
+GROUPS = list(dict.fromkeys([*(str(n) for n in range(1000)), *(f"{n:02d}" for n in range(100)), *(f"{n:03d}" for n in range(1000)), *(f" {n}" for n in range(1000))]))
 GROUP_WEIGHT = 2000
 """Times that each group of digits counts in training, so that all of them become tokens."""
-_THOUSANDS = Regex(r"\d{1,3}(?=(?:\d{3})*(?!\d))")
+_THOUSANDS = Regex(r" ?\d{1,3}(?=(?:\d{3})*(?!\d))")
 
 
 def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
@@ -44,7 +44,7 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    groups = (f"{group}," for group in GROUPS * GROUP_WEIGHT)
+    groups = (f",{group}," for group in GROUPS * GROUP_WEIGHT)
     tokenizer.train_from_iterator(itertools.chain(texts, groups), trainer)
     if missing := [group for group in GROUPS if len(tokenizer.encode(group).ids) > 1]:
         raise ValueError(f"{len(missing)} groups of digits are no tokens, such as {missing[0]}: the vocabulary is too small")

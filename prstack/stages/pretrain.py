@@ -25,7 +25,7 @@ from prstack.settings import Config, PretrainConfig
 from prstack.stages.training import FREE, train_model
 from prstack.store.parts import Parts
 from prstack.store.rundir import Manifest, RunDir
-from trainers.init import write_random
+from trainers.init import write_first
 
 POSITIONS = 8192
 """Longest context of the model; what it learned of distances ends at the length of its packs."""
@@ -58,9 +58,9 @@ def _write_init(text: PretrainConfig, init: Path) -> None:
     bpe.save(tokenizer, shell, POSITIONS)
     config = base.model_config(text, tokenizer, POSITIONS)
     (shell / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    spec = write_random(shell, init, text.seed)
+    spec = write_first(shell, init, text.seed, text.copying)
     shutil.rmtree(shell)
-    print(f"pretrain: {spec.parameters() / 1e6:.1f} million parameters, drawn at random", flush=True)
+    print(f"pretrain: {spec.parameters() / 1e6:.1f} million parameters", flush=True)
 
 
 def _write_packs(text: PretrainConfig, init: Path, packs: Parts, length: int) -> None:

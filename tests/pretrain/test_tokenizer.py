@@ -16,7 +16,7 @@ from prstack.prompts import Prompts
 from prstack.settings import PretrainConfig
 from prstack.tools.schemas import SCHEMAS
 
-CONFIG = PretrainConfig(vocabulary=2700, tokenizer_documents=120, tokens=20_000)
+CONFIG = PretrainConfig(vocabulary=3700, tokenizer_documents=120, tokens=20_000)
 MESSAGES = [
     {"role": "system", "content": Prompts().render("research_system")},
     {"role": "user", "content": "I am looking for a Zymurgy kit — 12.5 µm, at most $1,299.00."},
@@ -39,7 +39,9 @@ def test_text_comes_back_and_numbers_are_cut_into_thousands(folder):
         assert t.decode(t.encode(text).ids, skip_special_tokens=False) == text
     for number, groups in (("7", "7"), ("057", "057"), ("1220", "1 220"), ("P725110", "P 725 110"), ("1004.99", "1 004 .99")):
         assert [t.decode([i]) for i in t.encode(number).ids] == groups.split()
-    assert t.get_vocab_size() == 2700 == max(t.get_vocab().values()) + 1
+    for text, cut in ((" 57 dB", [" 57", " dB"]), (" 1220 m", [" 1", "220", " m"]), (" $415.", [" $", "415", "."])):
+        assert [t.decode([i]) for i in t.encode(text).ids] == cut
+    assert t.get_vocab_size() == 3700 == max(t.get_vocab().values()) + 1
 
 
 def test_the_frame_of_a_conversation_is_a_handful_of_tokens(folder):
