@@ -27,7 +27,7 @@ PLAIN = (*TAGS, "<tool_response>", "</tool_response>", "<tools>", "</tools>", *p
 
 
 GROUPS = list(dict.fromkeys([*(str(n) for n in range(1000)), *(f"{n:02d}" for n in range(100)), *(f"{n:03d}" for n in range(1000)), *(f" {n}" for n in range(1000))]))
-GROUP_WEIGHT = 2000
+GROUP_WEIGHT = 500
 """Times that each group of digits counts in training, so that all of them become tokens."""
 _THOUSANDS = Regex(r" ?\d{1,3}(?=(?:\d{3})*(?!\d))")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
@@ -29,7 +30,7 @@ def test_from_nothing_to_a_model_and_not_twice(tmp_path, capsys):
     assert main(["pretrain", f"run_dir={run}", *SMALL]) == 0
     stage = run / "pretrain"
     manifest = json.loads((stage / "manifest.json").read_text())
-    assert manifest["status"] == "complete" and manifest["counts"]["steps"] == 4 and manifest["counts"]["ranks"] == 2
+    assert manifest["status"] == "complete" and manifest["counts"]["steps"] == 5 and manifest["counts"]["ranks"] == 2
     spec = ModelSpec.from_hf(stage / "model")
     assert (spec.layers, spec.experts, spec.vocab, spec.tied, spec.qk_norm) == (2, 4, 3600, True, True)
     before, after = load_file(stage / "init" / "model.safetensors"), load_file(stage / "model" / "model.safetensors")
@@ -40,12 +41,17 @@ def test_from_nothing_to_a_model_and_not_twice(tmp_path, capsys):
     assert main(["pretrain", f"run_dir={run}", *SMALL]) == 0 and "made already" in capsys.readouterr().out
 
 
+@functools.cache
+def a_tokenizer():
+    return base.make_tokenizer(load(["pretrain.vocabulary=3600", "pretrain.tokenizer_documents=60"]).pretrain)
+
+
 def shell(tmp_path, *overrides):
     """A folder with the config.json of a small model, and its settings."""
-    settings = load(["pretrain.vocabulary=3600", "pretrain.tokenizer_documents=60", "pretrain.hidden=128", "pretrain.head_dim=16", "pretrain.layers=2", *overrides]).pretrain
+    settings = load(["pretrain.vocabulary=3600", "pretrain.hidden=128", "pretrain.head_dim=16", "pretrain.layers=2", *overrides]).pretrain
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "shell").mkdir()
-    (tmp_path / "shell" / "config.json").write_text(json.dumps(base.model_config(settings, base.make_tokenizer(settings), 512)))
+    (tmp_path / "shell" / "config.json").write_text(json.dumps(base.model_config(settings, a_tokenizer(), 512)))
     return tmp_path / "shell"
 
 
