@@ -273,7 +273,7 @@ class PretrainConfig:
     tokens: Positive = 10_000_000
     """Tokens of text that are made; trainer.epochs or trainer.steps say how often they are seen."""
     vocabulary: typing.Annotated[int, Check(ge=512)] = 5120
-    """Tokens of the tokenizer that is made from the text."""
+    """Tokens of the tokenizer that is made from the text; some 2,100 of them are groups of digits."""
     tokenizer_documents: Positive = 4000
     """Documents that the tokenizer is made from."""
     layers: Positive = 6

@@ -1,19 +1,20 @@
 """First weights that can copy: two attention layers set so that a token is followed by what followed it before.
 
-Copying out of the context is what a shopping agent does most, and what a small model learns last: from plain random weights not
-in five million tokens, from these within two hundred thousand (docs/experiments/base-model.md). The circuit is the known one of
-two layers (Elhage et al. 2021; Olsson et al. 2022, "In-context Learning and Induction Heads"); that weights may be drawn near
-what training would find, in the manner of Trockman and Kolter (2023), "Mimetic Initialization of Self-Attention Layers". Every
-weight of it is trained like all others.
+Copying out of the context is what a shopping agent does most, and what a small model learns last. After 295,000 tokens of short
+documents a model that began with this circuit put 0.60 of the numbers in notes right, and one without it 0.03 (one seed,
+docs/experiments/base-model.md). The circuit is the known one of two layers (Elhage et al. 2021, "A Mathematical Framework for
+Transformer Circuits"; Olsson et al. 2022, "In-context Learning and Induction Heads"); that weights may begin near what training would
+find is in the manner of Trockman and Kolter 2023, "Mimetic Initialization of Self-Attention Layers". Every weight of it is trained
+like all others.
 
-With embeddings of standard deviation 1, orthonormal maps P_g, S_g and C_g (head_dim x hidden) for each key-value group g, and
+With embeddings of standard deviation 1, orthonormal maps P_g, S_g and C_g ([head_dim, hidden]) for each key-value group g, and
 one direction of the residual stream that is the same in every embedding:
 
-1. Layer 0 looks back by position alone: queries and keys read only the constant direction, and the keys are turned by g + 1
-   positions (modulo 2), so that the product peaks there. It carries P_g of that token into the slot S_g.
+1. Layer 0 looks back by position alone: queries and keys read only the constant direction, and the keys are turned by
+   g % 2 + 1 positions, so that the product peaks there. It carries P_g of that token into the slot S_g.
 2. Layer 1 compares contents: keys read S_g, what stood one or two tokens before; queries read P_g of their own token (or, for
-   the odd heads of the even groups, the slot: of the token before). It carries C_g of the token found on to the output. Only the slow
-   dimensions of the rotary embedding take part, which stay nearly the same over a thousand tokens.
+   odd heads of even groups, S_g: of the token before). It carries C_g of the token found on to the output. Only the slow dimensions
+   of the rotary embedding take part, which stay nearly the same over a hundred tokens and more; a large `rope_theta` has more of them.
 """
 
 from __future__ import annotations
@@ -39,12 +40,15 @@ FAINT = 0.01
 
 
 def set_copying(spec: ModelSpec, weights: dict[str, Tensor], generator: torch.Generator) -> None:
-    """Sets the circuit in a checkpoint's tensors, in place. Raises UserError when the model is too small for it."""
+    """Sets the circuit in a Qwen3 checkpoint's tensors (by their Hugging Face names), in place.
+
+    Raises UserError when the model is too small for it, or has no norms on queries and keys.
+    """
     width, groups, per = spec.head_dim, spec.kv_heads, spec.heads // spec.kv_heads
     if spec.layers < 2 or 3 * groups * width >= spec.hidden or not spec.qk_norm:
         raise UserError(
-            f"pretrain.copying: the circuit takes 2 layers and a width above 3 · kv_heads · head_dim = {3 * groups * width}, and this model has "
-            f"{spec.layers} layers and hidden={spec.hidden}; pretrain.copying=false begins with random weights alone"
+            f"pretrain.copying: the circuit takes 2 layers, norms on queries and keys, and hidden above 3 · kv_heads · head_dim = {3 * groups * width}; "
+            f"this model has layers={spec.layers} and hidden={spec.hidden}. pretrain.copying=false begins with random weights alone"
         )
     embedding = weights["model.embed_tokens.weight"]
     embedding[:, 0] = CONSTANT

@@ -184,3 +184,17 @@ def with_optimizer(
     config.finalize_model_grads_func = finalize_model_grads
     config.grad_scale_func = optimizer.scale_loss
     return ddp, optimizer
+
+
+def release(ddp: DistributedDataParallel) -> None:
+    """Lets a model that is no longer used be collected.
+
+    Each parameter's gradient accumulator holds a hook, and the hook the whole model. Where the optimizer's shards are views of the
+    parameters (fp32), they hold the accumulators, and Python's collector does not see that circle: the model would stay, and with it
+    the process groups that its modules refer to, each of which has three threads with gloo.
+    """
+    for accumulator in ddp.grad_accs:
+        hooks = accumulator.register_hook(lambda *_: None).hooks_dict_ref()
+        if hooks is not None:
+            hooks.clear()
+    ddp.grad_accs.clear()

@@ -13,6 +13,7 @@ A step:
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import time
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.distributed_c10d as c10d
 from megatron.core import parallel_state as ps
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
@@ -36,7 +38,7 @@ from trainers.batches import Pack
 from trainers.layout import Layout
 from trainers.losses import LOSSES
 from trainers.micro import Micro, collate
-from trainers.model import CUDA, build, transformer_config, with_optimizer
+from trainers.model import CUDA, build, release, transformer_config, with_optimizer
 from trainers.spec import ModelSpec
 
 # Notices of Megatron and torch to their own developers, several a step.
@@ -77,6 +79,7 @@ class Worker:
         self.rank, self.ranks = rank, ranks
         torch.set_num_threads(threads)
         self._store: Any = None
+        self.model = self.ddp = self.optimizer = self.config = None
 
     # --- process group -------------------------------------------------------------------------------------------
     def listen(self, host: str) -> int:
@@ -105,8 +108,7 @@ class Worker:
         layout.check(spec)
         if setup.dtype not in DTYPES:
             raise UserError(f"trainer.dtype={setup.dtype}: one of {', '.join(DTYPES)}")
-        if ps.model_parallel_is_initialized():
-            ps.destroy_model_parallel()
+        self._clear()
         ps.initialize_model_parallel(
             tensor_model_parallel_size=layout.tp,
             pipeline_model_parallel_size=layout.pp,
@@ -132,11 +134,23 @@ class Worker:
 
     def close(self) -> None:
         """Leaves the process group."""
-        if ps.model_parallel_is_initialized():
-            ps.destroy_model_parallel()
+        self._clear()
         if dist.is_initialized():
             dist.destroy_process_group()
         self._store = None
+
+    def _clear(self) -> None:
+        """Drops the model and the process groups made for it. What is left of them keeps three
+        threads a group, and thousands of those are what a long-lived rank would spend its time on."""
+        if self.ddp is not None:
+            release(self.ddp)
+        self.model = self.ddp = self.optimizer = self.config = None
+        if ps.model_parallel_is_initialized():
+            ps.destroy_model_parallel()
+        gc.collect()
+        if dist.is_initialized():
+            for group in [g for g in c10d._world.pg_map if g is not dist.group.WORLD]:
+                dist.destroy_process_group(group)
 
     # --- computing -----------------------------------------------------------------------------------------------
     def step(self, micros: list[list[Pack]], lr: float, loss: str = "sft") -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """A tokenizer made from world text: byte-level BPE in which numbers are cut into thousands.
 
-A group of up to three digits, counted from the right, is one token: 57, 980 and 1|220. All groups are in the vocabulary,
-whatever numbers the text held, with a space before them and without. With single digits, or with the space as a token of its own
-before every number, a model of this size learned to copy words but not numbers (docs/experiments/base-model.md): what it copies
-by is the token before, and that was the same everywhere. The tags of the assistant format and the fixed text around it (`prstack.pretrain.phrases`) are tokens of their own, and read from text like
-everywhere else (`prstack.dialogue.render`); the three ChatML marks are special.
+A group of up to three digits, counted from the right, is one token, with the space before it if there is one: 57, " 57", 980 and
+1|220. All groups are in the vocabulary, whatever numbers the text held. A number is copied like a word then, and what stands before it
+is a word, not a space (docs/experiments/base-model.md). The tags of the assistant format and the fixed text around it
+(`prstack.pretrain.phrases`) are tokens of their own, and read from text like everywhere else (`prstack.dialogue.render`); the three
+ChatML marks are special.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from prstack.dialogue.parse import TAGS
 from prstack.dialogue.render import END_OF_TURN, START_OF_TURN, TEMPLATE
+from prstack.errors import UserError
 from prstack.pretrain.phrases import phrases
 
 END_OF_TEXT = "<|endoftext|>"
@@ -26,14 +27,15 @@ SPECIAL = (END_OF_TEXT, START_OF_TURN, END_OF_TURN)
 PLAIN = (*TAGS, "<tool_response>", "</tool_response>", "<tools>", "</tools>", *phrases())
 
 
-GROUPS = list(dict.fromkeys([*(str(n) for n in range(1000)), *(f"{n:02d}" for n in range(100)), *(f"{n:03d}" for n in range(1000)), *(f" {n}" for n in range(1000))]))
+_DIGITS = [*(str(n) for n in range(1000)), *(f"{n:02d}" for n in range(10)), *(f"{n:03d}" for n in range(100))]
+GROUPS = [*_DIGITS, *(f" {n}" for n in range(1000))]
 GROUP_WEIGHT = 500
 """Times that each group of digits counts in training, so that all of them become tokens."""
 _THOUSANDS = Regex(r" ?\d{1,3}(?=(?:\d{3})*(?!\d))")
 
 
 def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A tokenizer with exactly `vocabulary` tokens. Raises ValueError when the texts give fewer."""
+    """A tokenizer with exactly `vocabulary` tokens. Raises UserError when the texts give fewer, or not all groups of digits fit."""
     tokenizer = Tokenizer(models.BPE())
     cut = pre_tokenizers.Split(_THOUSANDS, "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(add_prefix_space=False)])
@@ -47,10 +49,14 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     groups = (f",{group}," for group in GROUPS * GROUP_WEIGHT)
     tokenizer.train_from_iterator(itertools.chain(texts, groups), trainer)
     if missing := [group for group in GROUPS if len(tokenizer.encode(group).ids) > 1]:
-        raise ValueError(f"{len(missing)} groups of digits are no tokens, such as {missing[0]}: the vocabulary is too small")
+        raise UserError(
+            f"pretrain.vocabulary={vocabulary} is too small: {len(missing)} groups of digits did not become tokens, such as {missing[0]!r}"
+        )
     tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in PLAIN])
     if tokenizer.get_vocab_size() != vocabulary:
-        raise ValueError(f"the text gives {tokenizer.get_vocab_size()} tokens, {vocabulary} were asked for")
+        raise UserError(
+            f"pretrain.vocabulary={vocabulary} is too large: the text gives {tokenizer.get_vocab_size()} tokens; raise pretrain.tokenizer_documents"
+        )
     return tokenizer
 
 

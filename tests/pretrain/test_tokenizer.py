@@ -9,6 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from prstack.dialogue.render import Renderer
+from prstack.errors import UserError
 from prstack.pretrain import base, tokenizer
 from prstack.pretrain.corpus import documents
 from prstack.pretrain.phrases import phrases
@@ -75,3 +76,12 @@ def test_packs_are_whole_and_the_same_again(folder):
         assert all(r["input_ids"][e - 1] == t.token_to_id("<|endoftext|>") and r["loss_mask"][e - 1] for e in ends)
     assert 0.2 < sum(sum(r["loss_mask"]) for r in rows) / sum(len(r["loss_mask"]) for r in rows) < 0.9
     assert json.dumps(rows[:3]) == json.dumps(list(itertools.islice(base.packs(CONFIG, t, 1024), 3)))
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "says"),
+    [(1200, "is too small: .* groups of digits"), (60_000, "is too large: .* raise pretrain.tokenizer_documents")],
+)
+def test_a_vocabulary_that_the_text_cannot_fill_is_an_error(vocabulary, says):
+    with pytest.raises(UserError, match=f"pretrain.vocabulary={vocabulary} {says}"):
+        tokenizer.train(["a few words"], vocabulary)

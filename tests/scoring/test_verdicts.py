@@ -18,7 +18,7 @@ from tests.factories import Script, product_page
         ("P1 is kept. P2 is not accepted. P3 is out of stock.", [("P1", True), ("P2", False)]),
         ("P1: I do not recommend it. P2: I can't drop it. P3: I don't think I should keep it? I won't keep it.", [("P1", False), ("P2", True), ("P3", False)]),
         ("P1: 58 dB. Verdict: keep.\nP2: 80 dB. Decision → drop", [("P1", True), ("P2", False)]),
-        ("P1303: price 80.5 (at most $150) fits; cushioning 21 mm (at least 27 mm) does not fit; heel drop 7 mm (at most 7 mm) fits. I drop it. I open P1305.", [("P1303", False)]),
+        ("P1303: price $80.50 (at most $150) fits; cushioning 21 mm (at least 27 mm) does not fit; heel drop 7 mm (at most 7 mm) fits. I drop it. I open P1305.", [("P1303", False)]),
         ("P7: the closure zip (must not be roll top) fits; price 99 (at most $99.50) fits. I keep it.", [("P7", True)]),
         ("P7: fabric nylon (has to be canvas) does not fit; warranty (at least 2 years) does not say. It is out of stock. I drop it.", [("P7", False)]),
         ("P1 fits. I keep it. On second thought I drop P1.", [("P1", False)]),

@@ -67,3 +67,31 @@ def test_a_user_s_mistake_leaves_the_group_alive_and_a_killed_rank_is_named(ray_
         os.kill(ray.get(group._workers[1].process.remote()), signal.SIGKILL)
         with pytest.raises(WorkerError, match="rank 1 died in step"):
             group.step([[[p]] for p in make_packs(2)], lr=1e-3)
+
+
+def test_a_model_that_was_replaced_leaves_no_thread_and_no_tensor(local, pair, tmp_path: Path) -> None:
+    """Each group of processes has three threads with gloo, and Megatron makes twenty for each model."""
+    import gc
+
+    import torch
+
+    make("mixtral", tmp_path)
+
+    def threads() -> list[int]:
+        return [len(os.listdir(f"/proc/{pid}/task")) for pid in [os.getpid(), *pair._all("process")]]
+
+    def build() -> None:
+        local.setup(Setup(str(tmp_path)))
+        local.step([[[p] for p in make_packs(1)]], lr=1e-3)
+        pair.setup(Setup(str(tmp_path), Layout(2, ep=2)))
+
+    def parameters() -> int:
+        gc.collect()
+        return sum(isinstance(o, torch.nn.Parameter) for o in gc.get_objects())
+
+    build()
+    before, tensors = threads(), parameters()
+    build()
+    build()
+    assert all(now < then + 20 for now, then in zip(threads(), before)), f"threads: {before}, later {threads()}"
+    assert parameters() == tensors

