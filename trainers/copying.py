@@ -39,21 +39,23 @@ FAINT = 0.01
 """Standard deviation of the noise on queries and keys of layer 0."""
 
 
-def set_copying(spec: ModelSpec, weights: dict[str, Tensor], generator: torch.Generator) -> None:
-    """Sets the circuit in a Qwen3 checkpoint's tensors (by their Hugging Face names), in place.
+def set_copying(spec: ModelSpec, weights: dict[str, Tensor], generator: torch.Generator, taken: int = 0) -> None:
+    """Sets the circuit in a Qwen3 checkpoint's tensors (by their Hugging Face names), in place, and leaves out the last `taken`
+    dimensions of the residual stream.
 
     Raises UserError when the model is too small for it, or has no norms on queries and keys.
     """
     width, groups, per = spec.head_dim, spec.kv_heads, spec.heads // spec.kv_heads
-    if spec.layers < 2 or 3 * groups * width >= spec.hidden or not spec.qk_norm:
+    free = spec.hidden - taken
+    if spec.layers < 2 or 3 * groups * width >= free or not spec.qk_norm:
         raise UserError(
-            f"pretrain.copying: the circuit takes 2 layers, norms on queries and keys, and hidden above 3 · kv_heads · head_dim = {3 * groups * width}; "
+            f"pretrain.copying: the circuit takes 2 layers, norms on queries and keys, and hidden above 3 · kv_heads · head_dim + {taken} = {3 * groups * width + taken}; "
             f"this model has layers={spec.layers} and hidden={spec.hidden}. pretrain.copying=false begins with random weights alone"
         )
     embedding = weights["model.embed_tokens.weight"]
     embedding[:, 0] = CONSTANT
-    basis = torch.zeros(spec.hidden - 1, spec.hidden)
-    basis[:, 1:] = _orthonormal(spec.hidden - 1, generator)
+    basis = torch.zeros(free - 1, spec.hidden)
+    basis[:, 1:free] = _orthonormal(free - 1, generator)
     read, slots, out = (basis[i * groups * width :][: groups * width].view(groups, width, -1) for i in range(3))
     turn = spec.rope_theta ** -(torch.arange(0, width, 2) / width)
     _look_back(spec, weights, turn, read, slots, generator)

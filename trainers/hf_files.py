@@ -39,7 +39,7 @@ _BUFFERS = re.compile(r"rotary_emb\.inv_freq$")
 
 def check_tokenizer(base: str | Path, rendered_with: str | Path) -> None:
     """Raises UserError unless the data's tokenizer gives every token the id that the base's gives it."""
-    ours, theirs = _vocabulary(base), _vocabulary(rendered_with)
+    ours, theirs = vocabulary(base), vocabulary(rendered_with)
     if ours == theirs:
         return
     token = min((t for t in ours.keys() | theirs.keys() if ours.get(t) != theirs.get(t)), key=lambda t: (len(t), t))
@@ -49,7 +49,8 @@ def check_tokenizer(base: str | Path, rendered_with: str | Path) -> None:
     )
 
 
-def _vocabulary(folder: str | Path) -> dict[str, int]:
+def vocabulary(folder: str | Path) -> dict[str, int]:
+    """Ids of the tokens of a folder's tokenizer.json. Raises UserError when there is none that can be read."""
     path = Path(folder) / "tokenizer.json"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

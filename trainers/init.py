@@ -6,7 +6,8 @@
 2. Embeddings have a standard deviation of 1, and the last norm a weight of hidden^-0.5, so that logits begin near 1. Adam's steps
    push all rare tokens the same way at the same pace; embeddings of hidden^-0.5 lose in thirty steps what tells one number from
    another.
-3. All other norms are 1, and the circuit of `trainers.copying` is set where it is asked for.
+3. All other norms are 1. The circuit of `trainers.copying` is set where it is asked for, and numbers get their order
+   (`trainers.numbers`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 import torch
 
 from trainers.copying import set_copying
-from trainers.hf_files import Writer
+from trainers.hf_files import Writer, vocabulary
+from trainers.numbers import set_numbers
 from trainers.spec import ModelSpec, read_config
 from trainers.weights import parameters
 
@@ -37,8 +39,9 @@ def write_first(shell: str | Path, folder: str | Path, seed: int, copying: bool 
             else:
                 scale = 1.0 if name == "model.embed_tokens.weight" else std / 10 if p.name.endswith("router.weight") else std
                 weights[name] = torch.randn(shape, generator=generator) * scale
+    taken = set_numbers(weights["model.embed_tokens.weight"], vocabulary(shell))
     if copying:
-        set_copying(spec, weights, generator)
+        set_copying(spec, weights, generator, taken)
     writer = Writer(folder)
     for name, tensor in weights.items():
         writer.add(name, tensor)

@@ -26,6 +26,7 @@ from prstack.tools import results
 from prstack.tools.results import Hit, ProductPage
 from prstack.types import Constraint, ToolCall
 from prstack.world.language import hear
+from prstack.world.limits import limit, verdict
 from prstack.world.match import satisfies
 from prstack.world.opinions import hear_opinions, praise_words
 from prstack.world.units import money
@@ -136,15 +137,7 @@ def _stated(c: Constraint) -> str:
     """A need in its plainest form, in which it is heard again."""
     if c.attribute == "category":
         return f"I am looking for {c.value}"
-    return f"{c.attribute} {_limit(c)}" if c.op in ("<=", ">=") else f"the {c.attribute} {_limit(c)}"
-
-
-def _limit(c: Constraint) -> str:
-    """What a need asks of its attribute: "at most 60 dB", "has to be glass"."""
-    words = {"<=": "at most", ">=": "at least", "=": "has to be", "!=": "must not be"}[c.op]
-    if c.attribute == "price":
-        return f"{words} {money(float(c.value), c.unit or 'USD').removesuffix('.00')}"
-    return f"{words} {c.value}{'' if c.unit in ('', '%', '°') else ' '}{c.unit}"
+    return f"{c.attribute} {limit(c)}" if c.op in ("<=", ">=") else f"the {c.attribute} {limit(c)}"
 
 
 # --- act -------------------------------------------------------------------------------------------------------
@@ -213,8 +206,7 @@ def _search(view: View, n: int) -> dict:
 def _reflect(view: View) -> str:
     """What the last result says about the needs."""
     if page := results.parse_product(view.last):
-        verdicts = [(c, satisfies(c, page)) for c in view.product_needs()]
-        said = "; ".join(f"{_shown(page, c)} ({_limit(c)}) {'fits' if ok else 'does not say' if ok is None else 'does not fit'}" for c, ok in verdicts)
+        said = "; ".join(f"{_shown(page, c)} ({limit(c)}) {verdict(c, page)}" for c in view.product_needs())
         stock = " It is out of stock." if page.available is False else ""
         return f"{page.id}: {said}.{stock} {'I keep it.' if view.fits(page) else 'I drop it.'}"
     if hits := results.parse_search(view.last):

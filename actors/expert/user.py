@@ -110,12 +110,12 @@ def _round_up(price: float) -> float:
 
 def _query(parts: dict[str, str], rng: random.Random) -> dict:
     persona = json.loads(parts["Persona"])
-    ask = [say(Constraint("category", "=", persona["category"]), rng)]
-    if persona["budget"]:
-        ask.append(say(Constraint("price", "<=", number_text(persona["budget"]), persona["currency"]), rng))
+    category = say(Constraint("category", "=", persona["category"]), rng)
     wants = [n["text"] for n in persona["needs"]]
+    if persona["budget"]:
+        wants.append(say(Constraint("price", "<=", number_text(persona["budget"]), persona["currency"]), rng))
     rng.shuffle(wants)
-    return {"query": " ".join([rng.choice(OPENINGS), *map(_sentence, ask), *map(_sentence, wants)])}
+    return {"query": " ".join([rng.choice(OPENINGS), *map(_sentence, [category, *wants])])}
 
 
 def _sentence(phrase: str) -> str:

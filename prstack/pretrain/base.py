@@ -3,13 +3,15 @@
 1. The tokenizer is trained on documents of a seed of its own, and on the prompts, whose words conversations repeat.
 2. A pack is documents one after the other, each a segment that ends with the end-of-text token, as many as fit; a document
    that is longer than a pack is cut. A token is learned where its piece is (`prstack.pretrain.corpus`).
-3. Packs are made until they hold `tokens` tokens. The same configuration gives the same packs.
+3. Packs are made until they hold `tokens` tokens. The same configuration gives the same packs. While documents are short, so are
+   packs (`prstack.pretrain.corpus.STAGES`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,17 +20,18 @@ from tokenizers import Tokenizer
 
 from prstack.distill.packing import Sample, packed_row
 from prstack.pretrain import tokenizer as bpe
-from prstack.pretrain.corpus import document, documents
+from prstack.pretrain.corpus import document, documents, stage
 from prstack.prompts import HERE as PROMPTS
 from prstack.settings import PretrainConfig
 
 PROMPT_WEIGHT = 40
 """Times that the prompts count in the tokenizer's training."""
+MARKS = "|".join(map(re.escape, bpe.SPECIAL))
 
 
 def make_tokenizer(config: PretrainConfig) -> Tokenizer:
     texts = documents(config.seed + 1)
-    sample = ["".join(text for text, _ in next(texts)) for _ in range(config.tokenizer_documents)]
+    sample = [re.sub(MARKS, "", "".join(text for text, _ in next(texts))) for _ in range(config.tokenizer_documents)]
     prompts = [p.read_text(encoding="utf-8") for p in sorted(PROMPTS.glob("*.jinja"))]
     return bpe.train([*sample, *prompts * PROMPT_WEIGHT], config.vocabulary)
 
@@ -70,10 +73,12 @@ def model_config(config: PretrainConfig, tokenizer: Tokenizer, context: int) -> 
 def packs(config: PretrainConfig, tokenizer: Tokenizer, length: int) -> Iterator[dict]:
     """Rows of `prstack.distill.packing.PACKED_SCHEMA` with at least `config.tokens` tokens in all, in the order in which they
     are to be seen."""
+    tokenizer.encode_special_tokens = False  # marks of turns in this text are meant
     total, row, filled = 0, [], 0
     for n in itertools.count():
-        sample = _sample(config, tokenizer, n, total / config.tokens, length)
-        if filled + len(sample.input_ids) > length:
+        share = total / config.tokens
+        sample = _sample(config, tokenizer, n, share, length)
+        if row and filled + len(sample.input_ids) > length // stage(share).packs:
             yield packed_row([s.id for s in row], {s.id: s for s in row})
             total += filled
             row, filled = [], 0

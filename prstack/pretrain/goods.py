@@ -39,6 +39,7 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("mount", ("screws", "suction cup", "magnet", "adhesive")), ("strap", ("leather", "nylon", "steel", "silicone")), ("wheel type", ("solid", "air-filled", "foam")), ("plug", ("USB-C", "barrel", "two-pin", "three-pin")),
     ("surface", ("non-stick", "cast iron", "ceramic", "enamel")), ("pattern", ("plain", "striped", "dotted", "checked")), ("fastening", ("buttons", "zip", "velcro", "buckles")), ("tip", ("felt", "brass", "nylon", "diamond")),
 )  # fmt: skip
+UNITS = tuple(dict.fromkeys(unit for _, unit, *_ in NUMERIC))
 USES = ("weekends", "small flats", "beginners", "busy families", "the garden", "the workshop", "students", "holidays", "winter", "early mornings", "presents", "daily use")
 SYLLABLES = ("ar", "bo", "cel", "dra", "el", "fi", "gor", "hu", "in", "jo", "kal", "lum", "mir", "nor", "os", "pra", "quo", "ri", "sol", "tu", "ul", "vik", "wex", "yan", "zet", "ban", "del", "fer")
 SOLD_SHARE = 0.4

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 from prstack.types import Constraint
-from prstack.world.units import money
+from prstack.world.limits import amount, limit
 
 # {a} attribute, {n} number with unit, {v} value, {m} money, {c} category
 WORDINGS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -112,21 +112,9 @@ OPENINGS = (
 )
 
 
-def amount(c: Constraint) -> str:
-    """The value of a need with its unit, as people write it."""
-    if c.attribute == "price":
-        return money(float(c.value), c.unit or "USD").removesuffix(".00")
-    return f"{c.value}{'' if c.unit in ('', '%', '°') else ' '}{c.unit}"
-
-
-def wanted(c: Constraint) -> str:
-    """What a need asks: "at most 60 dB", "has to be glass"."""
-    return f"{({'<=': 'at most', '>=': 'at least', '=': 'has to be', '!=': 'must not be'})[c.op]} {amount(c)}"
-
-
 def plain(c: Constraint) -> str:
     """The short form of a need: "noise level at most 60 dB"."""
-    return f"{c.attribute} {wanted(c)}"
+    return f"{c.attribute} {limit(c)}"
 
 
 def word(c: Constraint, rng: random.Random) -> str:
@@ -137,10 +125,9 @@ def word(c: Constraint, rng: random.Random) -> str:
 
 
 def request(constraints: list[Constraint], rng: random.Random) -> str:
-    """A request in running text: an opening, then a sentence a need, the category first or last, the others shuffled."""
+    """A request in running text: an opening, then the needs in their order, but for the category, which is first or last."""
     lead = [c for c in constraints if c.attribute == "category"]
     rest = [c for c in constraints if c.attribute != "category"]
-    rng.shuffle(rest)
     phrases = [word(c, rng) for c in ([*lead, *rest] if rng.random() < 0.8 else [*rest, *lead])]
     sentences = [rng.choice(OPENINGS)]
     while phrases:

@@ -11,7 +11,7 @@ from prstack.tools.results import parse_product
 from prstack.world.catalogue import CATEGORIES
 from prstack.world.holdout import HELD_OUT_CATEGORIES, held_out_combination
 
-NOTE = re.compile(r"(?P<what>[a-z -]+) \$?(?P<value>-?[\d.,]+) ?(?P<unit>\S*) \((?P<op>at most|at least) \$?(?P<limit>-?[\d.,]+)[^)]*\) (?P<verdict>fits|does not fit|is fine|is not|yes|no)")
+NOTE = re.compile(r"\$?(?P<value>-?[\d.,]+) ?(?P<unit>\S*) \((?P<op>at most|at least) \$?(?P<limit>-?[\d.,]+)[^)]*\) is (?P<side>lower|equal|higher), (?P<verdict>fits|does not fit|is fine|is not|yes|no)")
 
 
 def text(pieces: list[corpus.Piece]) -> str:
@@ -29,8 +29,11 @@ def test_a_document_depends_on_its_number_alone():
 
 def test_every_verdict_is_true():
     seen = {True: 0, False: 0}
-    for m in NOTE.finditer("\n".join(map(text, sample(120)))):
+    everything = "\n".join(map(text, sample(120)))
+    assert "does not say" not in everything
+    for m in NOTE.finditer(everything):
         value, limit = (float(m[x].replace(",", "")) for x in ("value", "limit"))
+        assert m["side"] == ("lower" if value < limit else "higher" if value > limit else "equal"), m[0]
         true = value <= limit if m["op"] == "at most" else value >= limit
         assert true == (m["verdict"] in ("fits", "is fine", "yes")), m[0]
         seen[true] += 1
@@ -60,6 +63,26 @@ def test_a_diary_keeps_exactly_what_fits():
         assert pieces[-1][1] and pieces[1][1]
 
 
+def test_a_talk_is_a_conversation_whose_assistant_is_learned():
+    for n in range(25):
+        pieces = corpus.talk(random.Random(n))
+        everything = text(pieces)
+        turns = re.findall(r"<\|im_start\|>(user|assistant)\n(.*?)<\|im_end\|>", everything, re.S)
+        assert [role for role, _ in turns] == ["user", "assistant"] * (len(turns) // 2) and len(turns) > 8
+        written = [t.removesuffix("<|im_end|>") for t, learned in pieces if learned and not t.startswith("<|im_start|>")]
+        assert written == [said for role, said in turns if role == "assistant"]
+        ids = [re.search(r"(P\d+)$", said) for said in written[1:-1]]
+        assert all(ids) and [i[1] for i in ids] == list(dict.fromkeys(re.findall(r"^\[\d+\] (P\d+)", everything, re.M)))[: len(ids)]
+        assert re.search(r"^(What is left|My list|These fit)", written[-1].rsplit("</think>\n\n", 1)[1])
+
+
+def test_a_request_is_answered_with_all_its_needs():
+    for n in range(40):
+        question, answer = (t for t, learned in corpus.ask(random.Random(n))[:2])
+        for limit in re.findall(r"(?:at most|at least|has to be|must not be) (.+?)(?:[;\n<]|\.$|$)", answer):
+            assert limit.removesuffix(".").removesuffix("<|im_end|>") in question
+
+
 def test_what_is_learned_can_be_worked_out():
     """An answer of the recalling kinds stands, word for word, in what was read before it."""
     for kind in (corpus.recall, corpus.page, corpus.listing):
@@ -87,4 +110,6 @@ def test_the_curriculum_goes_from_short_documents_to_diaries():
 
     assert longest(0.0) < longest(0.9)
     assert not any("My list:" in text(corpus.document(5, n, 0.3)) for n in range(60))
-    assert [until for until, _ in corpus.STAGES] == sorted(until for until, _ in corpus.STAGES) and corpus.STAGES[-1][0] == 1
+    ends = [s.until for s in corpus.STAGES]
+    assert ends == sorted(ends) and ends[-1] == 1
+    assert [corpus.stage(share) for share in (0.0, ends[0], 0.99, 1.3)] == [corpus.STAGES[i] for i in (0, 1, -1, -1)]

@@ -14,6 +14,7 @@ from prstack.cli import main
 from prstack.config import load
 from prstack.errors import UserError
 from prstack.pretrain import base
+from trainers.hf_files import vocabulary
 from trainers.init import write_first
 from trainers.spec import ModelSpec
 
@@ -30,7 +31,7 @@ def test_from_nothing_to_a_model_and_not_twice(tmp_path, capsys):
     assert main(["pretrain", f"run_dir={run}", *SMALL]) == 0
     stage = run / "pretrain"
     manifest = json.loads((stage / "manifest.json").read_text())
-    assert manifest["status"] == "complete" and manifest["counts"]["steps"] == 5 and manifest["counts"]["ranks"] == 2
+    assert manifest["status"] == "complete" and manifest["counts"]["steps"] == 6 and manifest["counts"]["ranks"] == 2
     spec = ModelSpec.from_hf(stage / "model")
     assert (spec.layers, spec.experts, spec.vocab, spec.tied, spec.qk_norm) == (2, 4, 3600, True, True)
     before, after = load_file(stage / "init" / "model.safetensors"), load_file(stage / "model" / "model.safetensors")
@@ -52,6 +53,7 @@ def shell(tmp_path, *overrides):
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "shell").mkdir()
     (tmp_path / "shell" / "config.json").write_text(json.dumps(base.model_config(settings, a_tokenizer(), 512)))
+    a_tokenizer().save(str(tmp_path / "shell" / "tokenizer.json"))
     return tmp_path / "shell"
 
 
@@ -67,6 +69,17 @@ def test_first_weights_are_drawn_as_stated(tmp_path):
     assert not a["model.layers.1.self_attn.o_proj.weight"].any() and not a["model.layers.0.mlp.experts.0.down_proj.weight"].any()
     assert a["model.layers.0.mlp.gate.weight"].std().item() == pytest.approx(128**-0.5 / 10, rel=0.2)
     assert torch.equal(a["model.norm.weight"], torch.full((128,), 128**-0.5))
+
+
+def test_numbers_begin_in_their_order(tmp_path):
+    """A direction of the first embeddings sorts all numbers by size, with and without the space before them."""
+    write_first(shell(tmp_path), tmp_path / "a", seed=1)
+    embedding, ids = load_file(tmp_path / "a" / "model.safetensors")["model.embed_tokens.weight"], vocabulary(tmp_path / "a")
+    for space in ("", "\u0120"):
+        numbers = embedding[[ids[f"{space}{n}"] for n in range(1000)]]
+        size = numbers[:, -16:].sum(1)
+        assert (size[2:] > size[1:-1]).all() and (numbers[:, -17] == numbers[0, -17]).all()
+    assert not embedding[ids["ing"], -17]
 
 
 def test_the_copying_circuit_finds_what_followed_before(tmp_path):
