@@ -226,7 +226,8 @@ class TrainerConfig:
     seed: int = 0
     """Seed of the order of the training data."""
     shuffle: bool = True
-    """Draw the order of the packs anew for each epoch; without, they are seen as they lie, which a curriculum needs."""
+    """Draw the order of the packs anew for each epoch; without, they are seen as they lie, which a curriculum needs. Only with it is
+    a loss that jumps an error."""
     checkpoint_every: Positive = 50
     """Steps between checkpoints; the last step always writes one."""
     keep: Positive = 2

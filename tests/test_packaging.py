@@ -54,9 +54,9 @@ def test_the_wheel_holds_the_packages_and_their_data(wheel):
         str(f.relative_to(ROOT))
         for package in packages
         for f in package.rglob("*")
-        if f.is_file() and "__pycache__" not in f.parts and f.suffix in (".py", ".yaml", ".jinja", ".css", ".js")
+        if f.is_file() and "__pycache__" not in f.parts and f.suffix in (".py", ".yaml", ".jinja", ".css", ".js", ".json", ".safetensors")
     }
-    assert any(n.endswith(".jinja") for n in tracked) and any(n.endswith(".yaml") for n in tracked)
+    assert all(any(n.endswith(end) for n in tracked) for end in (".jinja", ".yaml", ".safetensors"))
     assert tracked <= names
     assert not any(n.startswith(("tests/", "benchmarks/", "runs/")) for n in names)
 

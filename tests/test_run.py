@@ -67,8 +67,9 @@ def test_the_training_set_loads_elsewhere(smoke, tmp_path):
 @pytest.mark.parametrize(
     ("args", "stages"),
     [
-        ((), "world synthesize distill"),
-        (("until=report",), "world synthesize distill sft control evaluate report"),
+        ((), "world synthesize distill sft control evaluate report"),
+        (("until=distill",), "world synthesize distill"),
+        (("preset=smoke",), "world synthesize distill"),
         (("preset=smoke", "until=report"), "world synthesize distill sft evaluate report"),
         (("evaluation.subjects=[sft,sft_shuffled]", "until=evaluate"), "world synthesize distill sft control evaluate"),
         (("until=sft",), "world synthesize distill sft"),

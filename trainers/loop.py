@@ -82,7 +82,8 @@ def train(
         lr = learning_rate(step, steps, config.lr, config.warmup)
         try:
             metrics = group.step(batch.shares, lr, loss)
-            watch.see(metrics["loss"])
+            if config.shuffle:  # a curriculum may go on to harder text from one step to the next
+                watch.see(metrics["loss"])
         except ArithmeticError as e:
             raise Diverged(_diverged(step, batch, folder, e)) from e
         metrics |= {"step": step + 1, "epoch": batch.epoch, "tokens_per_second": metrics["tokens"] / metrics["seconds"]}

