@@ -31,7 +31,7 @@ def test_from_nothing_to_a_model_and_not_twice(tmp_path, capsys):
     assert main(["pretrain", f"run_dir={run}", *SMALL]) == 0
     stage = run / "pretrain"
     manifest = json.loads((stage / "manifest.json").read_text())
-    assert manifest["status"] == "complete" and manifest["counts"]["steps"] == 6 and manifest["counts"]["ranks"] == 2
+    assert manifest["status"] == "complete" and manifest["counts"]["steps"] == 7 and manifest["counts"]["ranks"] == 2
     spec = ModelSpec.from_hf(stage / "model")
     assert (spec.layers, spec.experts, spec.vocab, spec.tied, spec.qk_norm) == (2, 4, 3600, True, True)
     before, after = load_file(stage / "init" / "model.safetensors"), load_file(stage / "model" / "model.safetensors")
