@@ -79,7 +79,7 @@ def test_the_upcycled_base_works_in_vllm(tmp_path):
     """Bare and constrained, greedy and sampled; what it says is worth little, but every conversation comes to an end."""
     run = tmp_path / "run"
     few = ["evaluation.queries=2", "evaluation.seeds=1", "evaluation.max_tool_calls=2", "evaluation.max_tokens=96", "engine.max_model_len=4096"]
-    assert evaluate(run, "evaluation.subjects=[base,base_constrained]", "evaluation.compare=base", *few) == 0
+    assert evaluate(run, "trainer.model=smollm2-135m-moe", "evaluation.subjects=[base,base_constrained]", "evaluation.compare=base", *few) == 0
     found = rows(run)
     assert len(found) == 8 and {r["engines"][0][1] for r in found} == {"base", "base_constrained"}
     assert {r["termination"] for r in found} <= {"finished", "max_tool_calls", "max_rounds", "max_tokens", "error"}
