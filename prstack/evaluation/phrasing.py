@@ -10,7 +10,7 @@ import random
 
 from prstack.types import Constraint
 from prstack.world.language import canonical, hear, say
-from prstack.world.units import money
+from prstack.world.limits import amount
 
 OPENINGS = (
     "I have a purchase to make soon.",
@@ -54,10 +54,8 @@ def phrase(c: Constraint, rng: random.Random) -> str:
     own = c.attribute if c.attribute in ("price", "category") else ""
     templates = list(HELD_OUT.get((own, c.op), ()))
     rng.shuffle(templates)
-    value = money(float(c.value), c.unit or "USD").removesuffix(".00") if c.attribute == "price" else c.value
-    amount = f"{c.value}{'' if c.unit in ('', '%', '°') else ' '}{c.unit}"
     for template in templates:
-        text = template.format(a=c.attribute, n=amount, v=value)
+        text = template.format(a=c.attribute, n=amount(c), v=amount(c))
         if hear(f"{text[0].upper()}{text[1:]}.") == [canonical(c)]:
             return text
     return say(c, rng)

@@ -26,12 +26,12 @@ from prstack.settings import PretrainConfig
 
 PROMPT_WEIGHT = 40
 """Times that the prompts count in the tokenizer's training."""
-MARKS = "|".join(map(re.escape, bpe.SPECIAL))
+_MARKS = "|".join(map(re.escape, bpe.SPECIAL))
 
 
 def make_tokenizer(config: PretrainConfig) -> Tokenizer:
     texts = documents(config.seed + 1)
-    sample = [re.sub(MARKS, "", "".join(text for text, _ in next(texts))) for _ in range(config.tokenizer_documents)]
+    sample = [re.sub(_MARKS, "", "".join(text for text, _ in next(texts))) for _ in range(config.tokenizer_documents)]
     prompts = [p.read_text(encoding="utf-8") for p in sorted(PROMPTS.glob("*.jinja"))]
     return bpe.train([*sample, *prompts * PROMPT_WEIGHT], config.vocabulary)
 
@@ -73,7 +73,6 @@ def model_config(config: PretrainConfig, tokenizer: Tokenizer, context: int) -> 
 def packs(config: PretrainConfig, tokenizer: Tokenizer, length: int) -> Iterator[dict]:
     """Rows of `prstack.distill.packing.PACKED_SCHEMA` with at least `config.tokens` tokens in all, in the order in which they
     are to be seen."""
-    tokenizer.encode_special_tokens = False  # marks of turns in this text are meant
     total, row, filled = 0, [], 0
     for n in itertools.count():
         share = total / config.tokens

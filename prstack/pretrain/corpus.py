@@ -19,8 +19,8 @@ A document is drawn by its number alone, so that any range of a corpus can be ma
 A document is pieces of text, each of which is learned or only read. What a model could only guess (which price, which wood?) is
 mostly only read, so that the gradient goes to what can be worked out from the context.
 
-The order is a curriculum of three stages (`STAGES`). First values beside limits and glances, in small steps: that numbers have an
-order is learned from nothing else, and not beside everything else. Then short documents, where the source of what is copied is
+The order is a curriculum of three stages (`STAGES`). First values beside limits and glances, in small steps, since comparing is learned
+last (and is not yet learned by `world-9m`: docs/experiments/base-model.md). Then short documents, where the source of what is copied is
 near and a batch holds many of them; then diaries and talks as well, which carry it over thousands of tokens.
 """
 

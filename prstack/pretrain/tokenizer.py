@@ -77,7 +77,6 @@ def save(tokenizer: Tokenizer, folder: Path, context: int) -> None:
 
 
 def load(folder: Path) -> Tokenizer:
-    """The tokenizer of a folder that `save` wrote. A special token spelled out in text is text."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.encode_special_tokens = True
-    return tokenizer
+    """The tokenizer of a folder that `save` wrote. A special token spelled out in text is that token, as world text means it; texts of
+    others go through `prstack.dialogue.render`, where it stays text."""
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))

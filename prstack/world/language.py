@@ -28,8 +28,9 @@ from dataclasses import dataclass
 
 from prstack.types import Constraint
 from prstack.world.complaints import complain, hear_complaint
+from prstack.world.limits import amount
 from prstack.world.opinions import OPINIONS, hear_opinions, leading_praise, opinion, opinion_of, praise_words
-from prstack.world.units import NUMBER, currency, measure, money, number, number_text, price
+from prstack.world.units import NUMBER, currency, measure, number, number_text, price
 
 __all__ = [
     "OPINIONS",
@@ -151,7 +152,7 @@ def _fill(template: str, c: Constraint) -> str:
     text = re.sub(r"\ban (?={a})", "an " if name[:1].lower() in "aeiou" else "a ", template)
     slots = {"a": name, "n": f"{c.value}{unit}", "v": f"{c.value}{unit}", "w": c.value}
     if "{m}" in text:
-        slots["m"] = money(float(c.value), c.unit or "USD").removesuffix(".00")
+        slots["m"] = amount(c)
     if "{c}" in text:
         slots["c"] = _category_phrase(c.value)
     return re.sub(r"\{(\w)\}", lambda m: slots[m[1]], text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 
 import pytest
 from transformers import AutoTokenizer
@@ -11,7 +12,7 @@ from transformers import AutoTokenizer
 from prstack.dialogue.render import Renderer
 from prstack.errors import UserError
 from prstack.pretrain import base, tokenizer
-from prstack.pretrain.corpus import documents
+from prstack.pretrain.corpus import documents, talk
 from prstack.pretrain.phrases import phrases
 from prstack.prompts import Prompts
 from prstack.settings import PretrainConfig
@@ -49,9 +50,11 @@ def test_the_frame_of_a_conversation_is_a_handful_of_tokens(folder):
     assert len(Renderer(folder).prompt(MESSAGES[:1], SCHEMAS)) < 60
 
 
-def test_a_special_token_spelled_out_is_text(folder):
+def test_the_marks_of_a_conversation_in_world_text_are_tokens(folder):
     t = tokenizer.load(folder)
-    assert t.token_to_id("<|im_end|>") not in t.encode("a <|im_end|> b").ids
+    end = t.token_to_id("<|im_end|>")
+    written = [i for text, learned in talk(random.Random(1)) if learned for i in t.encode(text).ids]
+    assert written.count(end) > 4 and "im_end" not in t.decode(written)
 
 
 def test_transformers_reads_conversations_as_we_do(folder):

@@ -175,6 +175,28 @@ def test_an_exploding_loss_is_noticed() -> None:
         watch.see(12.0)
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_jump_is_an_error_only_where_packs_are_drawn_at_random(shuffle: bool, tmp_path: Path) -> None:
+    class Jumps:
+        ranks = dp = 1
+
+        def __init__(self) -> None:
+            self.losses = iter([2.0] * 8 + [9.0] * 4)
+
+        def step(self, shares: list, lr: float, loss: str) -> dict:
+            return {"loss": next(self.losses), "tokens": 1, "seconds": 1.0}
+
+        def save(self, *_: object) -> None: ...
+
+    seen: list[dict] = []
+    config = TrainerConfig(steps=12, shuffle=shuffle)
+    try:
+        train(Jumps(), Batches(make_packs(4), 4, 1, 1, seed=5), config, tmp_path, seen.append)
+    except Diverged as e:
+        assert str(e).startswith("step 9: loss 9.000 explodes")
+    assert len(seen) == (8 if shuffle else 12)
+
+
 @pytest.mark.slow
 def test_kill_in_the_middle_then_again_gives_the_undisturbed_curve(local, tmp_path: Path) -> None:
     make("mixtral", tmp_path / "base")
