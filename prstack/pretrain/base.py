@@ -2,7 +2,7 @@
 
 1. The tokenizer is trained on documents of a seed of its own, and on the prompts, whose words conversations repeat.
 2. A pack is documents one after the other, each a segment that ends with the end-of-text token, as many as fit; a document
-   that is longer than a pack is cut. A token is learned where its piece is (`prstack.pretrain.corpus`).
+   that is longer than a pack is cut. A token is learned where its piece is (`prstack.pretrain.pieces`).
 3. Packs are made until they hold `tokens` tokens. The same configuration gives the same packs. While documents are short, so are
    packs (`prstack.pretrain.corpus.STAGES`).
 """

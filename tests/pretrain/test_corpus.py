@@ -6,7 +6,7 @@ import itertools
 import random
 import re
 
-from prstack.pretrain import corpus, goods
+from prstack.pretrain import corpus, exercises, goods, journeys, pieces
 from prstack.tools.results import parse_product
 from prstack.world.catalogue import CATEGORIES
 from prstack.world.holdout import HELD_OUT_CATEGORIES, held_out_combination
@@ -14,11 +14,11 @@ from prstack.world.holdout import HELD_OUT_CATEGORIES, held_out_combination
 NOTE = re.compile(r"\$?(?P<value>-?[\d.,]+) ?(?P<unit>\S*) \((?P<op>at most|at least) \$?(?P<limit>-?[\d.,]+)[^)]*\) is (?P<side>lower|equal|higher), (?P<verdict>fits|does not fit|is fine|is not|yes|no)")
 
 
-def text(pieces: list[corpus.Piece]) -> str:
-    return "".join(t for t, _ in pieces)
+def text(document: list[pieces.Piece]) -> str:
+    return "".join(t for t, _ in document)
 
 
-def sample(n: int, seed: int = 5) -> list[list[corpus.Piece]]:
+def sample(n: int, seed: int = 5) -> list[list[pieces.Piece]]:
     return list(itertools.islice(corpus.documents(seed), n))
 
 
@@ -51,25 +51,25 @@ def test_what_evaluation_holds_out_does_not_occur():
     for n in range(200):
         rng = random.Random(n)
         category, products, _ = goods.stock(rng, 4)
-        needs = corpus._needs(category, products, rng)
+        needs = pieces.needs_of(category, products, rng)
         assert not held_out_combination(category.name, [c.attribute for c in needs])
 
 
 def test_a_diary_keeps_exactly_what_fits():
     for n in range(25):
-        pieces = corpus.diary(random.Random(n))
-        kept = {parse_product(t.strip()).id for (t, _), (note, _) in itertools.pairwise(pieces) if parse_product(t.strip()) and re.search(r"I keep it|stays on|A candidate", note)}
-        assert set(re.findall(r"^\d+\. \[(P\d+)\]", pieces[-1][0], re.M)) == kept
-        assert pieces[-1][1] and pieces[1][1]
+        document = journeys.diary(random.Random(n))
+        kept = {parse_product(t.strip()).id for (t, _), (note, _) in itertools.pairwise(document) if parse_product(t.strip()) and re.search(r"I keep it|stays on|A candidate", note)}
+        assert set(re.findall(r"^\d+\. \[(P\d+)\]", document[-1][0], re.M)) == kept
+        assert document[-1][1] and document[1][1]
 
 
 def test_a_talk_is_a_conversation_whose_assistant_is_learned():
     for n in range(25):
-        pieces = corpus.talk(random.Random(n))
-        everything = text(pieces)
+        document = journeys.talk(random.Random(n))
+        everything = text(document)
         turns = re.findall(r"<\|im_start\|>(user|assistant)\n(.*?)<\|im_end\|>", everything, re.S)
         assert [role for role, _ in turns] == ["user", "assistant"] * (len(turns) // 2) and len(turns) > 8
-        written = [t.removesuffix("<|im_end|>") for t, learned in pieces if learned and not t.startswith("<|im_start|>")]
+        written = [t.removesuffix("<|im_end|>") for t, learned in document if learned and not t.startswith("<|im_start|>")]
         assert written == [said for role, said in turns if role == "assistant"]
         ids = [re.search(r"(P\d+)$", said) for said in written[1:-1]]
         assert all(ids) and [i[1] for i in ids] == list(dict.fromkeys(re.findall(r"^\[\d+\] (P\d+)", everything, re.M)))[: len(ids)]
@@ -78,14 +78,14 @@ def test_a_talk_is_a_conversation_whose_assistant_is_learned():
 
 def test_a_request_is_answered_with_all_its_needs():
     for n in range(40):
-        question, answer = (t for t, learned in corpus.ask(random.Random(n))[:2])
+        question, answer = (t for t, learned in journeys.ask(random.Random(n))[:2])
         for limit in re.findall(r"(?:at most|at least|has to be|must not be) (.+?)(?:[;\n<]|\.$|$)", answer):
             assert limit.removesuffix(".").removesuffix("<|im_end|>") in question
 
 
 def test_what_is_learned_can_be_worked_out():
     """An answer of the recalling kinds stands, word for word, in what was read before it."""
-    for kind in (corpus.recall, corpus.page, corpus.listing):
+    for kind in (exercises.recall, exercises.page, exercises.listing):
         for n in range(15):
             read = ""
             for piece, learned in kind(random.Random(n)):

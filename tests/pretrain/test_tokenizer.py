@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 from prstack.dialogue.render import Renderer
 from prstack.errors import UserError
 from prstack.pretrain import base, tokenizer
-from prstack.pretrain.corpus import documents, talk
+from prstack.pretrain.corpus import documents
+from prstack.pretrain.journeys import talk
 from prstack.pretrain.phrases import phrases
 from prstack.prompts import Prompts
 from prstack.settings import PretrainConfig

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from prstack.dialogue.render import TEMPLATE, Renderer
-from prstack.pretrain import corpus
+from prstack.pretrain import exercises
 from prstack.prompts import Prompts
 from prstack.stages.models import WORLD_9M, resolve_model, resolve_tokenizer
 from prstack.tools.schemas import SCHEMAS
@@ -38,7 +38,7 @@ def test_it_copies():
     right: list[bool] = []
     for n in range(30):
         ids, learned = [], []
-        for text, known in corpus.check(random.Random(f"test/{n}")):
+        for text, known in exercises.check(random.Random(f"test/{n}")):
             new = tokenizer.encode(text, add_special_tokens=False).ids
             ids += new
             learned += [known] * len(new)
