@@ -6,11 +6,16 @@ A turn is a plan, a tool call (executed here) or a report, whatever the model's 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from actors.agent import Agent, derive_seed
 from prstack.dialogue.conversation import research_messages
 from prstack.dialogue.parse import parse_assistant
+from prstack.settings import WebConfig
+from prstack.tools import own
+from prstack.tools.live import LiveWeb
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Step, ToolCall, Usage
 
@@ -21,9 +26,9 @@ MALFORMED_CHARS = 2000
 class ResearchAgent(Agent):
     role = "research"
 
-    def __init__(self, pool, world_folder: str | Path, prompts_folder: str | None = None):
+    def __init__(self, pool, world_folder: str | Path, prompts_folder: str | None = None, extra_tools: Sequence[str] = (), web: WebConfig | None = None):
         super().__init__(pool, prompts_folder)
-        self.toolbox = Toolbox(Path(world_folder))
+        self.toolbox = Toolbox(Path(world_folder), own=own.load(extra_tools), web=LiveWeb.from_config(web) if web else None)
 
     async def plan(self, query: str, steps: list[Step], round: int, episode: str, seed: int) -> tuple[Step, Usage]:
         """A plan, or a better one after a correction."""
@@ -43,7 +48,7 @@ class ResearchAgent(Agent):
         messages = research_messages(query, steps, self.prompts, forced)
         task, options = act_options(self.toolbox, forced)
         done = await self.ask(task, messages, usage, episode=episode, seed=derive_seed(seed, "research", len(steps)), max_tokens=REPORT_TOKENS, **options)
-        return read_step(done.text, steps, self.toolbox, forced, call_round, report_round), usage
+        return await take_step(done.text, steps, self.toolbox, forced, call_round, report_round), usage
 
 
 def act_options(toolbox: Toolbox, forced: bool) -> tuple[str, dict]:
@@ -51,6 +56,11 @@ def act_options(toolbox: Toolbox, forced: bool) -> tuple[str, dict]:
     if forced:
         return "report", {"tools": toolbox.schemas, "tool_choice": "none", "report": "required"}
     return "act", {"tools": toolbox.schemas, "tool_choice": "auto"}
+
+
+async def take_step(text: str, steps: list[Step], toolbox: Toolbox, *args: object) -> Step:
+    """`read_step`, in a thread of its own where a tool may wait for others, so that other episodes go on meanwhile."""
+    return await asyncio.to_thread(read_step, text, steps, toolbox, *args) if toolbox.waits else read_step(text, steps, toolbox, *args)
 
 
 def read_step(text: str, steps: list[Step], toolbox: Toolbox, forced: bool = False, call_round: int = 0, report_round: int = 0) -> Step:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from actors.agent import ask, derive_seed
 from actors.engine import EngineError, Request
-from actors.research import act_options, read_step
+from actors.research import act_options, take_step
 from prstack.dialogue.conversation import assistant_message, tool_message
 from prstack.prompts import Prompts
 from prstack.scoring.evidence import Evidence
@@ -147,7 +147,7 @@ async def _turns(
         )
         done = await ask(pool, request, t.usage[0])
         t.engines["research"] = done.engine
-        step = read_step(done.text, t.steps, toolbox, forced)
+        step = await take_step(done.text, t.steps, toolbox, forced)
         t.steps.append(step)
         if step.state == "report":
             t.reports.append(step.content)

@@ -165,7 +165,7 @@ class SupervisorAgent(Agent):
         pitched = set(parse_report(step.content).product_ids)
         sources = []
         for s in t.steps:
-            if s.tool_result and s.tool_result.ok and s.tool_call.name in ("visit_product", "product_search"):
+            if s.tool_result and s.tool_result.ok:
                 seen = Evidence.from_texts([s.tool_result.text])
                 if seen.seen_ids & pitched:
                     sources.append(s.tool_result.text[:RESULT_CHARS])

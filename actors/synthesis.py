@@ -100,7 +100,7 @@ def cast_actors(config: Config, world_folder: Path, models: dict[str, str]) -> I
 
         agents, a = cast.agents, config.agents
         agents["user"] = start(UserAgent, "user", (), str(world_folder), a.user_attempts, a.prompts)
-        agents["research"] = start(ResearchAgent, "research", (), str(world_folder), a.prompts)
+        agents["research"] = start(ResearchAgent, "research", (), str(world_folder), a.prompts, list(config.tools.extra), config.web)
         agents["supervisor"] = start(SupervisorAgent, "supervisor", ("user", "research"), a, label, config.world.kind)
         cast.supervisor = agents["supervisor"]
         ray.get([h.ready.remote() for h in cast.handles])

@@ -44,6 +44,8 @@ class View:
     needs: list[Constraint]
     calls: list[tuple[str, dict]] = field(default_factory=list)
     """Name and arguments of every call that worked."""
+    failed: list[tuple[str, dict]] = field(default_factory=list)
+    """Name and arguments of every call that did not."""
     hits: dict[str, Hit] = field(default_factory=dict)
     pages: dict[str, ProductPage] = field(default_factory=dict)
     guides: list[str] = field(default_factory=list)
@@ -103,6 +105,8 @@ def read(messages: list[dict]) -> View:
             if call is not None and not m["content"].startswith("error"):
                 view.calls.append(call)
                 texts.append(m["content"])
+            elif call is not None:
+                view.failed.append(call)
     seen = Evidence.from_texts(texts)
     view.hits, view.pages = seen.hits, seen.visited
     view.guides = list(dict.fromkeys(hit.id for text in texts for hit in results.parse_web_search(text)))
@@ -165,8 +169,9 @@ def _next_call(view: View) -> tuple[str, dict] | None:
         asked = view.of("web_search")
         if not asked:
             return "web_search", {"query": f"how to choose {view.category()}".strip()}
-        if view.guides and not view.of("web_visit"):
-            return "web_visit", {"page_id": view.guides[0]}
+        guide = next((g for g in view.guides if ("web_visit", {"page_id": g}) not in view.failed), None)  # a page of the live web may not open
+        if guide and not view.of("web_visit"):
+            return "web_visit", {"page_id": guide}
     if not searches:
         return "product_search", _search(view, 0)
     fitting, opened = len(view.fitting()), len(view.pages)

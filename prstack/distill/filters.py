@@ -9,12 +9,12 @@ Scores are computed anew from the final report and the tool results, never taken
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable
 
 from prstack.distill.episode import last_of, tool_steps
 from prstack.errors import UserError
+from prstack.plugins import import_callable
 from prstack.scoring import rubric
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.grounding import ground
@@ -221,24 +221,8 @@ def chain(config: FilterConfig) -> dict[str, Callable[[Trajectory], Rejection | 
         name: (lambda t, f=f: f(t, config)) for name, f in FILTERS.items()
     }
     for path in config.extra:
-        out[path] = _guarded(path, import_function(path))
+        out[path] = _guarded(path, import_callable(path, "distill.filters.extra"))
     return out
-
-
-def import_function(path: str) -> Callable:
-    """The function that `package.module:function` names. Raises UserError naming the key."""
-    key = f"distill.filters.extra: {path!r}"
-    module_name, _, name = path.partition(":")
-    if not module_name or not name:
-        raise UserError(f"{key}: write it as package.module:function")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as e:
-        raise UserError(f"{key}: cannot import {module_name} ({e}); is its folder on PYTHONPATH?") from e
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"{key}: {module_name} has no function {name}")
-    return function
 
 
 def _guarded(path: str, function: Callable) -> Callable[[Trajectory], Rejection | None]:

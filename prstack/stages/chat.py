@@ -26,6 +26,8 @@ from prstack.scoring.report import report_body
 from prstack.settings import Config, MistakesConfig
 from prstack.stages.models import resolve_model
 from prstack.store.rundir import RunDir
+from prstack.tools import own
+from prstack.tools.live import LiveWeb
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Step, Trajectory
 
@@ -44,7 +46,7 @@ def chat(config: Config, targets: list[str]) -> int:
     run = RunDir.find(targets[0] if targets else None, config.run_dir, config.runs)
     if run is None:
         raise UserError(f"there is no run under {config.runs}/ yet; `prstack world` makes one to shop in, or name a run: prstack chat RUN")
-    toolbox, model = Toolbox(run / "world"), _model(config, run)
+    toolbox, model = Toolbox(run / "world", own=own.load(config.tools.extra), web=LiveWeb.from_config(config.web)), _model(config, run)
     with asyncio.Runner() as runner, _engine(config, model, runner) as engine:
         talk = Chat(config, engine, toolbox, make_console(), remembers=model != EXPERT)
         if config.chat.query:

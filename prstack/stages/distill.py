@@ -23,7 +23,7 @@ from prstack.stages.models import resolve_tokenizer
 from prstack.store.parts import Parts, write_text
 from prstack.store.records import canonical_json, data_files
 from prstack.store.rundir import Manifest, RunDir
-from prstack.tools.schemas import SCHEMAS
+from prstack.tools import own
 
 LOG_EVERY = 200
 """Records between two lines of metrics."""
@@ -37,7 +37,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     files = data_files(settings.input or run.path / "synthesis" / "trajectories", "distill.input")
     steps = [*chain(settings.filters), *AFTER_FILTERS]
     tokenizer = resolve_tokenizer(settings.tokenizer)
-    frame = Frame(Prompts(config.agents.prompts).render("research_system"), SCHEMAS)
+    frame = Frame(Prompts(config.agents.prompts).render("research_system"), own.all_schemas(config.tools.extra))
     inputs = {
         "input": content_of(files),
         "distill": fingerprint(settings, "input", "workers", "part_records"),

@@ -23,6 +23,7 @@ from prstack.stages.models import resolve_model
 from prstack.store.parts import Parts
 from prstack.store.records import canonical_json
 from prstack.store.rundir import Manifest, RunDir
+from prstack.tools import live, own
 from prstack.types import History, Trajectory
 from prstack.world.world import World
 
@@ -37,6 +38,8 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
         "engine": fingerprint(config.engine, "replicas", "kv_cache_mb"),
         "agents": fingerprint(config.agents),
         "prompts": prompts.version,
+        **own.fingerprint(config.tools.extra),
+        **live.fingerprint(config.web),
     }
     stage = run.stage("synthesis", inputs, to_dict(config.synthesis))
     trajectories = Parts(stage.folder / "trajectories", Trajectory, flush_every=config.synthesis.part_episodes)
@@ -50,6 +53,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     if len(missing) < len(wanted):
         print(f"synthesis: taking up again, {len(wanted) - len(missing)} of {len(wanted)} trajectories are there", flush=True)
 
+    live.LiveWeb.from_config(config.web)  # what is wrong is said here, not by an actor
     models = {n: str(resolve_model(config.engine.model)) for n in {config.engine.of(r) for r in ("user", "research", "supervisor")} if n == "vllm"}
     reasons: Counter[str] = Counter()
     tokens = calls = 0

@@ -7,6 +7,7 @@ read = kept + quarantined always adds up. What is wrong with a file as a whole (
 from __future__ import annotations
 
 import functools
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,8 +81,17 @@ def from_row(cls: type[T], row: dict) -> T:
     return adapter(cls).validate_python(row)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
 def canonical_json(row: Any) -> str:
-    return json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return _CANONICAL.encode(row)
+
+
+def encoded(record: Any) -> tuple[dict, str]:
+    """A record as a row and as the row's canonical JSON."""
+    row = to_row(record)
+    return row, canonical_json(row)
 
 
 def explain(error: ValidationError) -> tuple[str, str]:
@@ -102,8 +112,8 @@ def read_jsonl(path: Path, cls: type[T], on_bad: Callable[[Bad], None]) -> Itera
 
 
 def read_json_lines(path: Path, on_bad: Callable[[Bad], None]) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of a JSON-lines file; what is no JSON object goes to `on_bad`."""
-    with open(path, "rb") as f:
+    """(line number, object) of a JSON-lines file, also one packed with gzip (.gz); what is no JSON object goes to `on_bad`."""
+    with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as f:
         for number, (line, size) in enumerate(_lines(f), 1):
             if size > MAX_LINE:
                 on_bad(Bad(str(path), number, "", f"line of {size} bytes (limit {MAX_LINE})", line[:200].decode(errors="replace")))

@@ -7,19 +7,27 @@ wrong is a ToolResult with `ok=False`, a code in `error`, and a text that says w
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prstack.tools import results, schemas
+from prstack.tools.live.errors import WebError
 from prstack.tools.neutralise import one_line
 from prstack.types import ToolCall, ToolResult
 from prstack.world.match import category_key, category_keys
 from prstack.world.world import World
 
+if TYPE_CHECKING:
+    from prstack.tools.live import LiveWeb
+    from prstack.tools.own import Own
+
 PER_PAGE, WEB_HITS = 10, 6
 
 
 class ToolError(Exception):
-    """A call that cannot be answered. `code`: unknown_tool, unknown_category or not_found."""
+    """A call that cannot be answered. `code`: unknown_tool, unknown_category or not_found; users' own tools (`prstack.tools.own`)
+    may give others, and `tool_failed` is one that raised."""
 
     def __init__(self, code: str, message: str):
         super().__init__(message)
@@ -27,29 +35,42 @@ class ToolError(Exception):
 
 
 class Toolbox:
-    """Product search, product pages, web search and web pages of the world in a folder."""
+    """Product search, product pages, web search and web pages of the world in a folder, and users' own tools (`own.load`).
 
-    def __init__(self, world_folder: str | Path):
-        self.world = World.open(Path(world_folder))
+    With `web` the two web tools go to the internet: their answers then depend on the day, and visits on the searches before.
+    """
+
+    def __init__(self, world_folder: str | Path, own: Sequence[Own] = (), web: LiveWeb | None = None):
+        self.world, self.web = World.open(Path(world_folder)), web
         self._tools = {
             "product_search": self._product_search,
             "visit_product": self._visit_product,
             "web_search": self._web_search,
             "web_visit": self._web_visit,
         }
+        self._own = {tool.name: tool for tool in own}
+        self._schemas = [*schemas.SCHEMAS, *(tool.schema for tool in own)]
 
     @property
     def schemas(self) -> list[dict]:
         """The tools in OpenAI's format."""
-        return schemas.SCHEMAS
+        return self._schemas
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call may wait for others: the internet, or whatever a user's own tool does. Calls are safe in any thread."""
+        return self.web is not None or bool(self._own)
 
     def call(self, call: ToolCall) -> ToolResult:
         """Answers a call. Never raises."""
         try:
-            if call.name not in self._tools:
-                raise ToolError("unknown_tool", f"there is no tool {one_line(call.name, 40)!r}; call one of {', '.join(self._tools)}")
-            text = self._tools[call.name](**schemas.check(call.name, call.arguments))
-        except (ToolError, schemas.BadArguments) as e:
+            if call.name in self._own:
+                text = self._own[call.name].answer(self.world, call.arguments)
+            elif call.name in self._tools:
+                text = self._tools[call.name](**schemas.check(schemas.PARAMETERS[call.name], call.arguments))
+            else:
+                raise ToolError("unknown_tool", f"there is no tool {one_line(call.name, 40)!r}; call one of {', '.join([*self._tools, *self._own])}")
+        except (ToolError, WebError, schemas.BadArguments) as e:
             return ToolResult(call.id, False, f"error: {one_line(str(e))}", e.code)
         except Exception as e:  # the boundary: an episode goes on whatever a tool does
             return ToolResult(call.id, False, f"error: the tool failed ({type(e).__name__}); try another call", "internal")
@@ -69,7 +90,8 @@ class Toolbox:
         if not any(wanted in category_keys(c) for c in known):
             levels = {level.strip().casefold(): c for c in known for level in c.split(">")}
             near = [levels[n] for n in difflib.get_close_matches(category.casefold(), levels, n=3, cutoff=0.6)]
-            examples = ("did you mean " + " or ".join(dict.fromkeys(near)) + "?") if near else f"there are {len(known)}, such as {', '.join(known[:3])};"
+            near, some = ([one_line(c, results.MAX_CATEGORY) for c in names] for names in (dict.fromkeys(near), known[:3]))
+            examples = ("did you mean " + " or ".join(near) + "?") if near else f"there are {len(known)}, such as {', '.join(some)};"
             raise ToolError("unknown_category", f"there is no category {one_line(category, 60)!r}; {examples} Or leave category out")
 
     def _visit_product(self, product_id: str) -> str:
@@ -79,12 +101,15 @@ class Toolbox:
         return results.format_product(product, self.world.reviews_of(product.id))
 
     def _web_search(self, query: str) -> str:
-        pages = [self.world.page(i) for i in self.world.search.pages(query, limit=WEB_HITS)]
-        hits = [(p, self.world.search.snippet(query, p.text)) for p in pages]
+        if self.web is not None:
+            hits = self.web.search(query)
+        else:
+            pages = [self.world.page(i) for i in self.world.search.pages(query, limit=WEB_HITS)]
+            hits = [(p, self.world.search.snippet(query, p.text)) for p in pages]
         return results.format_web_search(query, hits, "nothing matches; use other or fewer words")
 
     def _web_visit(self, page_id: str) -> str:
-        page = self.world.page(page_id.strip().strip("[]"))
+        page = (self.world.page if self.web is None else self.web.visit)(page_id.strip().strip("[]"))
         if page is None:
             raise ToolError("not_found", f"there is no page {one_line(page_id, 40)!r}; use an id from web_search results")
         return results.format_web_page(page)

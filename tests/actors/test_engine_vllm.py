@@ -17,7 +17,7 @@ from prstack.dialogue.render import Renderer
 from prstack.errors import UserError
 from prstack.prompts.replies import verdict_schema
 from prstack.stages.models import SMOLLM2, resolve_model
-from prstack.tools.schemas import SCHEMAS, check
+from prstack.tools.schemas import PARAMETERS, SCHEMAS, check
 
 pytestmark = pytest.mark.timeout(600)
 pytest.importorskip("vllm")
@@ -71,7 +71,7 @@ def test_tool_calls_parse_and_validate(engine):
     for answer in ask(engine, *(request(tools=SCHEMAS, tool_choice="required", seed=i, max_tokens=256) for i in range(6))):
         turn = parse_assistant(answer.text)
         assert (turn.error, answer.finish_reason) == ("", "stop") and turn.reasoning
-        assert check(turn.tool_call.name, turn.tool_call.arguments)
+        assert check(PARAMETERS[turn.tool_call.name], turn.tool_call.arguments)
 
 
 def test_a_report_ends(engine):

@@ -8,7 +8,7 @@ from prstack.dialogue.parse import parse_assistant
 from prstack.dialogue.render import END_OF_TURN, Renderer
 from prstack.prompts.replies import verdict_schema
 from prstack.stages.models import SMOLLM2, resolve_tokenizer
-from prstack.tools.schemas import SCHEMAS, check
+from prstack.tools.schemas import PARAMETERS, SCHEMAS, check
 
 MAX_TOKENS = 384
 
@@ -76,7 +76,7 @@ def test_any_model_writes_turns_that_parse_and_end(model, tool_choice, report, k
         if turn.tool_call:
             assert json.loads(turn.tool_call.arguments)
             if '" "' not in turn.tool_call.arguments:  # the schema cannot forbid a blank string
-                check(turn.tool_call.name, turn.tool_call.arguments)
+                check(PARAMETERS[turn.tool_call.name], turn.tool_call.arguments)
 
 
 @pytest.mark.parametrize("state", ["plan", "toolcall", "report"])

@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 
 from prstack.distill import filters
-from prstack.distill.filters import FILTERS, chain, import_function
+from prstack.distill.filters import FILTERS, chain
 from prstack.errors import UserError
 from prstack.settings import FilterConfig
 from prstack.types import Need, Persona, RubricItem, Step
@@ -169,7 +169,7 @@ def test_a_users_filter_runs_last(own):
 @pytest.mark.parametrize("path", ["my_filters", "my_filters:", ":no_glass", "my_filters:nothing", "my_filters:constant", "no_such_module:f"])
 def test_a_wrong_import_path_names_the_key(own, path):
     with pytest.raises(UserError, match=r"distill\.filters\.extra.*" + path.split(":")[0]):
-        import_function(path)
+        chain(FilterConfig(extra=[path]))
 
 
 @pytest.mark.parametrize("name", ["wrong", "fails"])
