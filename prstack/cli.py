@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prstack import __version__, config
 from prstack.errors import UserError
-from prstack.settings import Config, ViewConfig
+from prstack.settings import Config, SearchConfig, ServeConfig, ViewConfig
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,6 +24,9 @@ class Command:
     """Sections of the configuration that its help lists."""
     act: Callable[[Config, list[str]], int]
     positional: str = ""
+    """What may stand beside settings, as its help shows it."""
+    most: int = 1
+    """How many of that."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +44,13 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+SHORT = {
+    name: (section, tuple(f.name for f in dataclasses.fields(cls)))
+    for name, section, cls in (("view", "view", ViewConfig), ("world search", "search", SearchConfig), ("world serve", "serve", ServeConfig))
+}
+"""Settings that only one command reads may be written short there: command → their section and names."""
 
 
 def _terminate(*_: object) -> None:
@@ -63,13 +73,13 @@ def _dispatch(args: list[str]) -> int:
         print(_help(name, command))
         return 0
     targets = [a for a in rest if "=" not in a and not a.startswith("-")]
-    if len(targets) > (1 if command.positional else 0):
+    if len(targets) > (command.most if command.positional else 0):
         raise UserError(f"{targets[-1]!r}: settings are written key=value (`prstack {name} --help`)")
     if flags := [a for a in rest if a.startswith("-")]:
         raise UserError(f"{flags[0]}: there are no flags but --help; settings are written key=value")
     overrides = [a for a in rest if a not in targets]
-    if name == "view":  # what only this command reads may be written short
-        overrides = [f"view.{o}" if o.partition("=")[0] in {f.name for f in dataclasses.fields(ViewConfig)} else o for o in overrides]
+    section, keys = SHORT.get(" ".join([name, *targets[: name == "world"]]), ("", ()))
+    overrides = [f"{section}.{o}" if o.partition("=")[0] in keys else o for o in overrides]
     return command.act(config.load(overrides), targets)
 
 
@@ -78,7 +88,7 @@ def _open_run(c: Config, command: str, stages: list[str]):
     from prstack.report.tracking import Tracker
     from prstack.store.rundir import RunDir
 
-    key = {k: v for k, v in config.to_dict(c).items() if k not in ("run_dir", "runs", "until", "tracking", "ray", "view")}
+    key = {k: v for k, v in config.to_dict(c).items() if k not in ("run_dir", "runs", "until", "tracking", "ray", "search", "serve", "view")}
     run_dir = c.run_dir
     inputs = {"distill": ("distill.input", c.distill.input), "sft": ("trainer.input", c.trainer.input), "evaluate": ("", None)}
     if command in inputs and not run_dir and not inputs[command][1]:
@@ -121,8 +131,23 @@ def _run(c: Config, _: list[str]) -> int:
     return _stages(c, "run", [n for n in names if n != "control" or "sft_shuffled" in c.evaluation.subjects])
 
 
-def _world(c: Config, _: list[str]) -> int:
-    return _stages(c, "world", ["world"])
+def _world(c: Config, targets: list[str]) -> int:
+    """Without a word, or with `import`, a world is made; the other words look at one."""
+    word, rest = (targets[0], targets[1:]) if targets else ("", [])
+    if word not in ("", "import", "stats", "search", "serve"):
+        near = config.nearest(word, ("import", "stats", "search", "serve"))
+        raise UserError(f"prstack world {word}: " + (f"did you mean {near}?" if near else "expected import, stats, search, serve or settings (key=value)"))
+    if (word == "search") != bool(rest) and word in ("", "import", "search"):
+        raise UserError('prstack world search: give what to look for, for example prstack world search "quiet blender" max_price=80' if word == "search" else f"{rest[0]!r}: settings are written key=value (`prstack world --help`)")
+    if word == "import" and c.world.kind == "generated":
+        raise UserError("prstack world import: say what: world=amazon, webshop, shoppingbench, tau_retail or table, with world.path=FOLDER or world.mapping=FILE (docs/worlds.md)")
+    if word in ("", "import"):
+        return _stages(c, "world", ["world"])
+    from prstack.stages import browse, serve
+
+    if word == "search":
+        return browse.search(c, rest[0])
+    return serve.serve(c, rest) if word == "serve" else browse.stats(c, rest[0] if rest else None)
 
 
 def _synthesize(c: Config, _: list[str]) -> int:
@@ -180,18 +205,24 @@ MAKING = ("name", "run_dir", "runs", "seed")
 COMMANDS = {
     "run": Command(
         "the whole loop: world → synthesis → distillation → sft → evaluation → report",
-        (*MAKING, "until", "world", "engine", "agents", "synthesis", "distill", "trainer", "evaluation", "tracking", "ray"),
+        (*MAKING, "until", "world", "engine", "tools", "web", "agents", "synthesis", "distill", "trainer", "evaluation", "tracking", "ray"),
         _run,
     ),
-    "world": Command("make or import the shopping environment", (*MAKING, "world", "tracking"), _world),
-    "synthesize": Command(
-        "play episodes: behaviour histories → trajectories", (*MAKING, "world", "engine", "agents", "synthesis", "tracking", "ray"), _synthesize
+    "world": Command(
+        "make or import the shopping environment; look at it, search it, serve its tools",
+        (*MAKING, "world", "search", "serve", "tools", "web", "tracking"),
+        _world,
+        "import | stats [RUN] | search QUERY | serve [RUN]",
+        2,
     ),
-    "distill": Command("trajectories → a training set", ("run_dir", "runs", "distill", "tracking", "ray"), _distill),
+    "synthesize": Command(
+        "play episodes: behaviour histories → trajectories", (*MAKING, "world", "engine", "tools", "web", "agents", "synthesis", "tracking", "ray"), _synthesize
+    ),
+    "distill": Command("trajectories → a training set", ("run_dir", "runs", "distill", "tools", "tracking", "ray"), _distill),
     "sft": Command("a training set → a fine-tuned model", ("run_dir", "runs", "trainer", "tracking", "ray"), _sft),
     "evaluate": Command(
         "models on held-out users, with live tools, beside controls",
-        ("run_dir", "runs", "seed", "evaluation", "trainer.model", "world", "engine", "tracking", "ray"),
+        ("run_dir", "runs", "seed", "evaluation", "trainer.model", "world", "engine", "tools", "web", "tracking", "ray"),
         _evaluate,
     ),
     "report": Command("what a run made, learned and scored, as one page", ("run_dir", "runs"), _report, "RUN"),
@@ -199,7 +230,7 @@ COMMANDS = {
         "world text → a small base model, from random weights", ("name", "run_dir", "runs", "pretrain", "trainer", "tracking", "ray"), _pretrain
     ),
     "upcycle": Command("a dense model → a mixture of experts of the same function", ("upcycle",), _upcycle),
-    "chat": Command("talk to a model as the shopping agent, with live tools", ("run_dir", "runs", "chat", "engine"), _chat, "RUN"),
+    "chat": Command("talk to a model as the shopping agent, with live tools", ("run_dir", "runs", "chat", "engine", "tools", "web"), _chat, "RUN"),
     "view": Command("read trajectories, in the terminal or as a page", ("run_dir", "runs", "view"), _view, "RUN"),
     "doctor": Command("what this machine can run, and what is missing", ("runs", "doctor"), _doctor),
 }

@@ -156,7 +156,8 @@ def _show_type(hint: Any) -> str:
 def nearest(word: str, known: typing.Iterable[str]) -> str:
     """The known name that is most like `word`, or an empty string."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5) or [k for k in known if word and k.startswith(word)]
+    begins = [k for k in known if len(word) > 1 and k.startswith(word)]
+    close = begins if len(begins) == 1 else difflib.get_close_matches(word, known, n=1, cutoff=0.5) or begins
     if close:
         return close[0]
     tails = {k.rsplit(".", 1)[-1]: k for k in known}

@@ -128,6 +128,35 @@ def lines(title: str, series: Mapping[str, Line], x_label: str = "step", zero: b
     return _svg(width, height, title, parts, data) + legend
 
 
+def histogram(title: str, values: Sequence[float], x_label: str = "", bins: int = 24, width: int = 360, height: int = 190) -> Markup:
+    """How often values lie where: bars of equal width over their range, the two ends of which are the lowest and the highest."""
+    values = [float(v) for v in values if _finite(v)]
+    if not values:
+        return Markup("")
+    low, high = min(values), max(values)
+    span = high - low or 1.0
+    counts = [0] * (bins if high > low else 1)
+    for v in values:
+        counts[min(len(counts) - 1, int((v - low) / span * len(counts)))] += 1
+    right, bottom = width - RIGHT, height - BOTTOM
+    step, most = (right - LEFT) / len(counts), max(counts)
+    parts = [Markup('<text class="title" x="{}" y="14">{}</text>').format(LEFT, title)]
+    for y in ticks(0, most, 4):
+        at = bottom - (bottom - TOP) * y / most
+        line = Markup('<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/><text class="tick end" x="{}" y="{:.1f}">{}</text>')
+        parts.append(line.format(LEFT, right, LEFT - 6, at + 4, shown(y), y=at))
+    for n, count in enumerate(counts):
+        tall = (bottom - TOP) * count / most
+        text = f"{shown(low + n * span / len(counts))} to {shown(low + (n + 1) * span / len(counts))}: {count:,}"
+        bar = Markup('<rect class="column" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>')
+        parts.append(bar.format(LEFT + n * step + 0.5, bottom - tall, max(1.0, step - 1), tall, text))
+    for x in ticks(low, high, 5):
+        parts.append(Markup('<text class="tick mid" x="{:.1f}" y="{}">{}</text>').format(LEFT + (right - LEFT) * ((x - low) / span if high > low else 0.5), bottom + 16, shown(x)))
+    parts.append(Markup('<line class="axis" x1="{a}" x2="{}" y1="{b}" y2="{b}"/>').format(right, a=LEFT, b=bottom))
+    parts.append(Markup('<text class="tick mid" x="{:.1f}" y="{}">{}</text>').format((LEFT + right) / 2, height - 6, x_label))
+    return _svg(width, height, title, parts)
+
+
 def heat_map(rows: Sequence[Sequence[float]], row_name: str, column_name: str, width: int = 1140) -> Markup:
     """Shares of each row (a layer) over its columns (experts), drawn with layers side by side and experts from top to bottom.
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from itertools import islice
+from pathlib import Path
 
 from prstack.config import fingerprint, to_dict
+from prstack.report.tables import shown_path
 from prstack.report.tracking import Tracker
 from prstack.settings import Config
+from prstack.store.records import Bad
 from prstack.store.rundir import Manifest, RunDir
 from prstack.world.world import build
+
+SHOWN = 3
+"""Quarantined records that are shown at the end."""
 
 
 def run(config: Config, run: RunDir, tracker: Tracker, announce: bool = True) -> Manifest:
@@ -27,6 +35,17 @@ def run(config: Config, run: RunDir, tracker: Tracker, announce: bool = True) ->
         shutil.rmtree(target, ignore_errors=True)
         item.replace(target)
     building.rmdir()
+    for line in _quarantine(stage.folder / "quarantine.jsonl", counts["quarantined"]):
+        print(f"world: {line}", flush=True)
     manifest = stage.finish(counts, content_hash)
     tracker.log({f"world/{k}": v for k, v in counts.items() if isinstance(v, (int, float))})
     return manifest
+
+
+def _quarantine(path: Path, n: int) -> list[str]:
+    """The first of what could not be read, and where the rest lies."""
+    if not n:
+        return []
+    with open(path, encoding="utf-8") as file:
+        first = [str(Bad(**json.loads(line))) for line in islice(file, SHOWN)]
+    return [f"{n:,} source records could not be read and were put aside in {shown_path(path)}", *(f"  {b}" for b in first), *(["  …"] if n > SHOWN else [])]

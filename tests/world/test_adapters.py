@@ -6,7 +6,7 @@ import pytest
 
 from prstack.errors import UserError
 from prstack.settings import WorldConfig
-from prstack.world.shoppingbench import clean
+from prstack.world.adapters.fields import clean
 from prstack.world.world import World, build
 
 
@@ -114,8 +114,9 @@ def test_missing_folder(tmp_path):
 # --- ShoppingBench ---------------------------------------------------------------------------------------------
 def test_shoppingbench_counts(shoppingbench):
     _, counts = shoppingbench
-    assert counts["products_read"] == 150 == counts["products"] + counts["merged"] + counts["quarantined"]
-    assert counts["quarantined"] == 0 and counts["users"] == 30
+    partial = counts["partial_read"] - counts["partial_merged"]
+    assert counts["products_read"] == 150 and counts["products"] == counts["products_read"] - counts["products_merged"] + partial
+    assert counts["tasks"] == 750 and partial > 1000 and counts["quarantined"] == 0 and counts["users"] == 30
 
 
 def test_shoppingbench_products(shoppingbench):
@@ -160,7 +161,7 @@ def test_bad_shoppingbench_lines_are_quarantined(tmp_path):
     (source / "synthesize_web_simpleqa_test.jsonl").write_text("\n".join(lines), encoding="utf-8")
     counts = build(WorldConfig(kind="shoppingbench", path=str(source), users=3), tmp_path / "w")
     bad = quarantine(tmp_path / "w")
-    assert (counts["products_read"], counts["products"], counts["merged"], counts["quarantined"]) == (10, 2, 1, 7)
+    assert (counts["products_read"], counts["products"], counts["products_merged"], counts["quarantined"]) == (10, 2, 1, 7)
     assert [b["line"] for b in bad] == [3, 4, 5, 6, 7, 8, 9]
     cup = World.open(tmp_path / "w").get("77")
     assert (cup.title, cup.category) == ("Tin Cup", "Kitchen > Cups")

@@ -19,7 +19,8 @@ def constraints_of(product: Product, rng: random.Random) -> list[Constraint]:
             out.append(Constraint(a.name, rng.choice(("<=", ">=")), number_text(a.number), a.unit))
         else:
             out.append(Constraint(a.name, rng.choice(("=", "!=")), a.value))
-    out.append(Constraint("price", rng.choice(("<=", "<=", ">=")), number_text(product.price), product.currency))
+    if product.price is not None:
+        out.append(Constraint("price", rng.choice(("<=", "<=", ">=")), number_text(product.price), product.currency))
     out.append(Constraint("category", "=", product.category))
     out.append(Constraint("opinion", rng.choice(("=", "!=")), rng.choice(("quiet", "lightweight", "easy to assemble"))))
     rng.shuffle(out)

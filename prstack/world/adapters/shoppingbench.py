@@ -1,7 +1,11 @@
-"""ShoppingBench products as a world: the full product of each line of `synthesize_web_simpleqa_test.jsonl`.
+"""ShoppingBench as a world.
 
+- `synthesize_web_simpleqa_test.jsonl` holds a full product a line; the catalogue is made of these. The other three files hold
+  tasks, whose rewards tell a little of each product they want: title, some attributes and options, seldom a brand. Those
+  products are listed too, without a price and in the category "Other", so that searches meet them; a full record of the same
+  product goes first. The tasks themselves are no part of a world; they are counted.
 - Lines end at `\\n` alone (texts hold U+2028 and form feeds). A product on several lines is merged when the records are the
-  same, and quarantined when they differ.
+  same, and quarantined when they differ; partial records of one product are joined.
 - The category is the path as given, with the hyphens that the source turned into " > " put back ("Flip-Flops").
 - Attributes come from `specification` ("k:v;k:v"), then `attributes` and `sku_options` where every entry agrees on one value;
   entries with markup, without a value, or too long for a value are left out. Prices are in PHP.
@@ -14,11 +18,10 @@ Source: ShoppingBench (Apache-2.0), products of Lazada Philippines.
 
 from __future__ import annotations
 
-import html
 import random
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,109 +29,92 @@ from prstack.errors import UserError
 from prstack.settings import WorldConfig
 from prstack.store.records import Bad, read_json_lines
 from prstack.types import Attribute, Event, EventType, History, Product
-from prstack.world.material import Material, is_id
-from prstack.world.units import parse_attribute
+from prstack.world.adapters.fields import (
+    MAX_ATTRIBUTES,
+    NO_CATEGORY,
+    FieldError,
+    attributes,
+    brand,
+    get,
+    identifier,
+    take,
+    text,
+)
+from prstack.world.material import Material
 
 FILE = "synthesize_web_simpleqa_test.jsonl"
-MAX_VALUE, MAX_NAME, MAX_ATTRIBUTES = 60, 40, 24
-"""Longest attribute values and names (characters) and most attributes that are taken over."""
-NO_BRAND = {"nobrand", "no brand", "oem", "others", "other", "none", "n/a", ""}
+TASKS = ("synthesize_product_test.jsonl", "synthesize_shop_test.jsonl", "synthesize_voucher_test.jsonl")
 _NOT_ATTRIBUTES = {"brand", "isbn/issn", "isbn issn", "short description", "max delivery time", "min delivery time", "product warranty en"}
 _HYPHENS = (("T > Shirts", "T-Shirts"), ("Flip > Flops", "Flip-Flops"), ("Non > Fiction", "Non-Fiction"), ("3 > in > 1", "3-in-1"))
-_MOJIBAKE = re.compile(r"[\u0080-\u00ff\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]{2,}")
-_TAG = re.compile(r"<(?:/?[a-zA-Z][^<>]{0,2000}|!--.*?--)>", re.S)
 
 
 def read(config: WorldConfig, folder: Path) -> Material:
-    """Raises UserError when the file is missing."""
+    """Raises UserError when the file of full products is missing."""
     path = folder / FILE
     if not path.is_file():
         raise UserError(f"{path}: no such file; it is part of ShoppingBench's data")
     material = Material([])
-    found: dict[str, Product] = {}
-    read = merged = 0
-
-    def on_bad(bad: Bad) -> None:
-        nonlocal read
-        read += 1
-        material.bad.append(bad)
-
-    for line, row in read_json_lines(path, on_bad):
-        read += 1
-        try:
-            product = _product(row)
-        except _Field as e:
-            material.bad.append(Bad(str(path), line, f"reward.{e.field}", str(e), str(row)[:200]))
-            continue
-        known = found.setdefault(product.id, product)
-        if known is product:
-            continue
-        if known == product:
-            merged += 1
-        else:
-            material.bad.append(Bad(str(path), line, "reward.product_id", f"{product.id} was read before with other content", product.title))
-    material.products = list(found.values())
-    material.counts |= {"products_read": read, "merged": merged}
-    material.histories = lambda world: _histories(config, material.products)
+    full = list(take(material, "products", path, partial(read_json_lines, path), _product, lambda p: p.id, prefix="reward."))
+    wanted: dict[str, Product] = {p.id: p for p in full}
+    for name in TASKS:
+        if (folder / name).is_file():
+            _read_tasks(folder / name, material, wanted)
+    material.products = list(wanted.values())
+    material.histories = lambda world: _histories(config, full)
     return material
 
 
-class _Field(Exception):
-    """A field that is missing or of the wrong type."""
+def _read_tasks(path: Path, material: Material, known: dict[str, Product]) -> None:
+    """Adds what the tasks of a file tell of their products. `tasks` counts lines, `partial_read` and `partial_merged` products."""
+    counts = material.counts
 
-    def __init__(self, field: str, reason: str):
-        super().__init__(reason)
-        self.field = field
+    def rows(on_bad: Callable[[Bad], None]) -> Iterator[tuple[int, Any]]:
+        for line, row in read_json_lines(path, on_bad):
+            counts["tasks"] = counts.get("tasks", 0) + 1
+            reward = row.get("reward")
+            yield from ((line, entry) for entry in (reward if isinstance(reward, list) else [reward]))
+
+    for product in take(material, "partial", path, rows, _partial, prefix="reward."):
+        old = known.setdefault(product.id, product)
+        if old is product:
+            continue
+        counts["partial_merged"] = counts.get("partial_merged", 0) + 1
+        if old.category == NO_CATEGORY:
+            names = {a.name for a in old.attributes}
+            old.attributes += [a for a in product.attributes if a.name not in names][: MAX_ATTRIBUTES - len(old.attributes)]
 
 
 def _product(row: dict) -> Product:
-    record = row.get("reward")
-    if not isinstance(record, dict):
-        raise _Field("", f"expected an object, found {type(record).__name__}")
-    texts = {name: _text(record, name) for name in ("product_id", "title", "category")}
-    for name, text in texts.items():
-        if not text:
-            raise _Field(name, "expected text, found nothing")
-    if not is_id(texts["product_id"]):
-        raise _Field("product_id", f"expected an id without spaces, found {texts['product_id']!r}"[:120])
+    record = get(row, "reward", dict)
+    title, category, id = text(record, "title", required=True), text(record, "category", required=True), identifier(record, "product_id")
     price = record.get("price")
     if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 < price < 1e9:
-        raise _Field("price", f"expected a price, found {price!r}"[:80])
-    attributes = _attributes(record)
-    brand = _known_brand(_text(record, "brand")) or _known_brand(attributes.pop("brand", ""))
+        raise FieldError("price", f"expected a price, found {price!r}"[:80])
+    listed = attributes(_pairs(record))
+    named = next((a.value for a in listed if a.name == "brand"), "")
     return Product(
-        id=texts["product_id"],
-        title=texts["title"],
-        category=_category(texts["category"]),
-        brand=brand,
+        id=id,
+        title=title,
+        category=_category(category),
+        brand=brand(text(record, "brand")) or brand(named),
         price=float(price),
         currency="PHP",
-        description=_text(record, "description") or _text(record, "short_description"),
-        attributes=[parse_attribute(k, v) for k, v in attributes.items() if k not in _NOT_ATTRIBUTES][:MAX_ATTRIBUTES],
+        description=text(record, "description") or text(record, "short_description"),
+        attributes=attributes(_pairs(record), without=_NOT_ATTRIBUTES),
     )
 
-
-def _text(record: dict, field: str) -> str:
-    value = record.get(field, "")
-    if not isinstance(value, str):
-        raise _Field(field, f"expected text, found {type(value).__name__}")
-    return clean(value)
-
-
-def clean(text: str) -> str:
-    """Text without HTML, with characters that were decoded wrongly put right where that is certain."""
-    text = _MOJIBAKE.sub(_repaired, text)
-    text = html.unescape(_TAG.sub(" ", text))
-    return " ".join(re.sub(r"\*{2,}|#{2,}|_{3,}", " ", text).split())
+def _partial(record: Any) -> Product:
+    """A product as a task names it: `title` is a list of texts, `attributes` and `sku_options` lists of objects."""
+    get(record, "product_id", str)
+    title = text(record, "title", required=True)
+    pairs = [pair for field in ("attributes", "sku_options") for entry in _list(record, field) for pair in get({field: entry}, field, dict).items()]
+    listed = attributes((name, value[0] if isinstance(value, list) and len(value) == 1 else value) for name, value in pairs)
+    named = next((a.value for a in listed if a.name == "brand"), "")
+    return Product(identifier(record, "product_id"), title, NO_CATEGORY, brand(named), currency="PHP", attributes=[a for a in listed if a.name not in _NOT_ATTRIBUTES])
 
 
-def _repaired(match: re.Match[str]) -> str:
-    for encoding in ("latin-1", "cp1252"):
-        try:
-            return match[0].encode(encoding).decode("utf-8")
-        except (UnicodeEncodeError, UnicodeDecodeError):
-            continue
-    return match[0]
+def _list(record: dict, field: str) -> list:
+    return get(record, field, list) if field in record else []
 
 
 def _category(path: str) -> str:
@@ -137,41 +123,22 @@ def _category(path: str) -> str:
     return " > ".join(level.strip() for level in path.split(">") if level.strip())
 
 
-def _known_brand(brand: str) -> str:
-    return "" if re.sub(r"[^a-z/ ]", "", brand.casefold()).strip() in NO_BRAND else brand
-
-
-def _attributes(record: dict) -> dict[str, str]:
-    """Clean name → value, in the order of trust: specification, attributes, options."""
-    out: dict[str, str] = {}
-
-    def take(name: Any, value: Any) -> None:
-        if not isinstance(name, str) or not isinstance(value, str):
-            return
-        name = re.sub(r"^(?:fa|m) ", "", clean(name.replace("_", " ")).casefold())
-        value = clean(value).strip(" :;,.")
-        if re.fullmatch(r"[a-z][a-z0-9 /&()'-]{1,39}", name) and 0 < len(value) <= MAX_VALUE and not re.search(r"[<>{}\n]", value):
-            out.setdefault(name, value)
-
-    for pair in _text_or_empty(record.get("specification")).split(";"):
+def _pairs(record: dict) -> Iterator[tuple[Any, Any]]:
+    """(name, value) in the order of trust: specification, attributes, options."""
+    specification = record.get("specification")
+    for pair in specification.split(";") if isinstance(specification, str) else ():
         name, colon, value = pair.partition(":")
         if colon:
-            take(name, value)
+            yield name, value
     listed = record.get("attributes")
     for name, values in (listed if isinstance(listed, dict) else {}).items():
         if isinstance(values, list) and len(values) == 1:
-            take(name, values[0])
+            yield name, values[0]
     skus = record.get("sku_options")
     options = [o for o in (skus.values() if isinstance(skus, dict) else ()) if isinstance(o, dict)]
     for name in options[0] if options else ():
-        values = {str(o.get(name)) for o in options}
-        if len(values) == 1:
-            take(name, options[0][name])
-    return out
-
-
-def _text_or_empty(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+        if len({str(o.get(name)) for o in options}) == 1:
+            yield name, options[0][name]
 
 
 def _histories(config: WorldConfig, products: list[Product]) -> Iterator[History]:

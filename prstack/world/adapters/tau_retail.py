@@ -20,7 +20,8 @@ from typing import Any
 from prstack.settings import WorldConfig
 from prstack.store.records import Bad
 from prstack.types import Event, History, Product
-from prstack.world.jsonfile import read_object
+from prstack.world.adapters.fields import FieldError, get
+from prstack.world.adapters.jsonfile import read_object
 from prstack.world.material import Material, is_id
 from prstack.world.units import parse_attribute
 
@@ -31,14 +32,6 @@ STATUS = {
     "cancelled": "The order was cancelled before delivery.",
 }
 _NUMBER = (int, float)
-
-
-class _Field(Exception):
-    """A field that is missing or of the wrong type."""
-
-    def __init__(self, field: str, reason: str):
-        super().__init__(reason)
-        self.field = field
 
 
 def read(config: WorldConfig, folder: Path) -> Material:
@@ -55,8 +48,8 @@ def read_products(path: Path, material: Material) -> None:
     read = 0
     for line, key, entry in read_object(path):
         try:
-            name, variants = _get(entry, "name", str), _get(entry, "variants", dict)
-        except _Field as e:
+            name, variants = get(entry, "name", str), get(entry, "variants", dict)
+        except FieldError as e:
             read += 1
             material.bad.append(Bad(str(path), line, f"{key}.{e.field}", str(e), str(entry)[:200]))
             continue
@@ -65,9 +58,9 @@ def read_products(path: Path, material: Material) -> None:
             try:
                 product = _variant(key, name, item_id, variant)
                 if product.id in products:
-                    raise _Field("item_id", f"the item {product.id} is there already")
+                    raise FieldError("item_id", f"the item {product.id} is there already")
                 products[product.id] = product
-            except _Field as e:
+            except FieldError as e:
                 material.bad.append(Bad(str(path), line, f"{key}.variants.{item_id}.{e.field}", str(e), str(variant)[:200]))
     material.products = list(products.values())
     material.counts["products_read"] = read
@@ -75,14 +68,14 @@ def read_products(path: Path, material: Material) -> None:
 
 def _variant(parent: str, name: str, item_id: str, variant: Any) -> Product:
     if not is_id(item_id):
-        raise _Field("item_id", f"expected an id without spaces, found {item_id!r}"[:120])
-    options = _get(variant, "options", dict)
+        raise FieldError("item_id", f"expected an id without spaces, found {item_id!r}"[:120])
+    options = get(variant, "options", dict)
     for option, value in options.items():
         if not isinstance(value, str) or not value.strip():
-            raise _Field(f"options.{option}", f"expected text, found {value!r}"[:120])
-    price = float(_get(variant, "price", _NUMBER))
+            raise FieldError(f"options.{option}", f"expected text, found {value!r}"[:120])
+    price = float(get(variant, "price", _NUMBER))
     if not 0 <= price < 1e9:
-        raise _Field("price", f"expected a price, found {price}")
+        raise FieldError("price", f"expected a price, found {price}")
     return Product(
         id=item_id,
         title=", ".join([name, *options.values()]),
@@ -90,7 +83,7 @@ def _variant(parent: str, name: str, item_id: str, variant: Any) -> Product:
         price=price,
         attributes=[parse_attribute(k, v) for k, v in options.items()],
         parent_id=parent,
-        available=_get(variant, "available", bool),
+        available=get(variant, "available", bool),
     )
 
 
@@ -101,18 +94,18 @@ def _histories(folder: Path, material: Material, products: dict[str, Product]) -
     for line, key, order in read_object(path):
         try:
             orders[key] = _order(order, products)
-        except _Field as e:
+        except FieldError as e:
             bad_orders.add(key)
             material.bad.append(Bad(str(path), line, f"{key}.{e.field}", str(e), str(order)[:200]))
     path, listed, skipped, read = folder / "users.json", set(), 0, 0
     for line, user_id, user in read_object(path):
         read += 1
         try:
-            names = _get(user, "orders", list)
+            names = get(user, "orders", list)
             for name in names:
                 if not isinstance(name, str) or (name not in orders and name not in bad_orders):
-                    raise _Field("orders", f"there is no order {name!r}"[:120])
-        except _Field as e:
+                    raise FieldError("orders", f"there is no order {name!r}"[:120])
+        except FieldError as e:
             material.bad.append(Bad(str(path), line, f"{user_id}.{e.field}", str(e), ""))
             continue
         listed.update(names)
@@ -130,13 +123,13 @@ def _histories(folder: Path, material: Material, products: dict[str, Product]) -
 
 
 def _order(order: Any, products: dict[str, Product]) -> dict:
-    items = _get(order, "items", list)
-    if _get(order, "status", str) not in STATUS:
-        raise _Field("status", f"expected one of {', '.join(STATUS)}, found {order['status']!r}"[:160])
+    items = get(order, "items", list)
+    if get(order, "status", str) not in STATUS:
+        raise FieldError("status", f"expected one of {', '.join(STATUS)}, found {order['status']!r}"[:160])
     for n, item in enumerate(items):
-        if _get(item, "item_id", str, f"items.{n}.") not in products:
-            raise _Field(f"items.{n}.item_id", f"the catalogue has no item {item['item_id']!r}"[:120])
-        _get(item, "price", _NUMBER, f"items.{n}.")
+        if get(item, "item_id", str, f"items.{n}.") not in products:
+            raise FieldError(f"items.{n}.item_id", f"the catalogue has no item {item['item_id']!r}"[:120])
+        get(item, "price", _NUMBER, f"items.{n}.")
     return order
 
 
@@ -154,14 +147,3 @@ def _events(name: str, order: dict, products: dict[str, Product]) -> Iterator[Ev
         yield Event(f"{number}-{n}", "purchase", text=STATUS[order["status"]], **about)
         if order["status"] == "cancelled":
             yield Event(f"{number}-{n}-r", "return", text=f"The customer cancelled the order and was refunded for the {product.category}.", **about)
-
-
-def _get(record: Any, field: str, kind: type | tuple[type, ...], prefix: str = "") -> Any:
-    if not isinstance(record, dict):
-        raise _Field(f"{prefix}{field}", f"expected an object, found {type(record).__name__}")
-    value = record.get(field)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        found = f"{type(value).__name__} {value!r}"[:80] if field in record else "nothing"
-        raise _Field(f"{prefix}{field}", f"expected {names}, found {found}")
-    return value
