@@ -23,8 +23,8 @@ from prstack.world.match import fold, satisfies
 from prstack.world.users import natural_query
 from prstack.world.world import World
 
-TOP = 10
-"""First hits that are looked at."""
+TOP, NEAR = 10, 50
+"""First hits that are looked at, and products near a text that it may name."""
 
 
 @dataclass(slots=True)
@@ -90,9 +90,16 @@ def _search(toolbox: Toolbox, task: Task, arguments: dict) -> Search:
     texts = [(p, f"{h.title} | {h.category}") for h in hits if (p := toolbox.world.get(h.id))]
     for page in parse_web_search(text("web_search", query=arguments["query"])):
         shown = f"{page.title} | {page.snippet}"
-        ids = set(PRODUCT_ID.findall(shown))
-        texts += [(p, shown) for p in toolbox.world.by_category(task.category) if p.id in ids or p.title in shown]
+        texts += [(p, shown) for p in _named(toolbox.world, task.category, shown)]
     return Search(task, hits, texts)
+
+
+def _named(world: World, category: str, text: str) -> list[Product]:
+    """The products of a category that a text names, by id or title. In a large category, titles are looked for among the nearest."""
+    ids = set(PRODUCT_ID.findall(text))
+    near = map(world.get, (*ids, *world.search.products(text, category=category, limit=NEAR)))
+    found = {p.id: p for p in (*world.by_category(category), *near) if p is not None and p.category == category}
+    return [p for p in found.values() if p.id in ids or p.title in text]
 
 
 # --- leaks -------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from actors.rollout import Rollout, play
 from actors.synthesis import serve
 from prstack.config import fingerprint, to_dict
 from prstack.errors import UserError
-from prstack.evaluation.controls import no_check
+from prstack.evaluation.controls import CONTROLS
 from prstack.evaluation.metrics import measure
 from prstack.evaluation.results import Measured, summarise
 from prstack.evaluation.table import evaluation_tables
@@ -49,6 +49,7 @@ from prstack.stages.models import resolve_model
 from prstack.store.parts import Parts, write_text
 from prstack.store.records import canonical_json, data_files, from_row
 from prstack.store.rundir import Manifest, RunDir
+from prstack.tools import live, own
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Trajectory
 from prstack.world.world import World, build
@@ -57,7 +58,7 @@ PART_EPISODES = 25
 TRAINED = {"sft": "prstack sft", "sft_shuffled": "prstack run"}
 """Subjects that the run trains → the command that does it. Their models lie in `<name>/model`."""
 BASES = ("base", "base_fewshot", "base_constrained")
-SCRIPTED = ("no_check", "expert")
+SCRIPTED = (*CONTROLS, "expert")
 NO_MISTAKES = {f.name: 0.0 for f in dataclasses.fields(MistakesConfig)}
 
 
@@ -100,7 +101,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     if config.world.kind == "generated" and config.world.seed == held_out.seed:
         raise UserError(f"evaluation.world_seed={settings.world_seed} is the seed of the training world; give another, so that its users are held out")
     limits = fingerprint(settings, "subjects", "queries", "seeds", "concurrency", "compare")
-    inputs = {"world": fingerprint(held_out, "users"), "evaluation": limits, "seed": config.seed, "prompts": prompts.version}
+    inputs = {"world": fingerprint(held_out, "users"), "evaluation": limits, "seed": config.seed, "prompts": prompts.version} | own.fingerprint(config.tools.extra) | live.fingerprint(config.web)
     stage = run.stage("evaluation", inputs, to_dict(settings))
 
     world = _world(held_out, stage.folder / "world")
@@ -185,11 +186,11 @@ def _plays(subject: Subject, tasks: list[Task], seeds: int, key: str) -> Iterato
 
 def _play_all(config: Config, model: Path | None, work: list[tuple[Subject, list[Play]]], world: World, prompts: Prompts, out: Parts) -> None:
     """Every missing conversation of the subjects of one model, over one engine."""
-    toolbox = Toolbox(world.folder)
-    for _, plays in [w for w in work if w[0].name == "no_check"]:
+    toolbox = Toolbox(world.folder, own=own.load(config.tools.extra), web=live.LiveWeb.from_config(config.web))
+    for subject, plays in [w for w in work if w[0].name in CONTROLS]:
         for p in plays:
-            out.add(dataclasses.replace(no_check(toolbox, p.task, config.evaluation.list_length), id=p.id))
-    work = [w for w in work if w[0].name != "no_check"]
+            out.add(dataclasses.replace(CONTROLS[subject.name](toolbox, p.task, config.evaluation.list_length), id=p.id))
+    work = [w for w in work if w[0].name not in CONTROLS]
     if not work:
         return
     if model is None:
