@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def stages(run_path: Path) -> list[tuple[Path, Manifest]]:
 def summary_table(run_path: str | Path) -> Table:
     """A row a stage: what was made, seconds, size on disk, and its folder in the run."""
     run_path = Path(run_path)
-    table = Table(title=f"Run {shown_path(run_path)}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=clean(f"Run {shown_path(run_path)}"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("what was made", ratio=1)
     table.add_column("seconds", justify="right", no_wrap=True)
@@ -71,11 +72,11 @@ def summary_table(run_path: str | Path) -> Table:
         if manifest.status != "complete":
             made = [f"{manifest.status}: not finished; the same command takes it up again"]
         table.add_row(
-            Text(manifest.stage),
+            clean(manifest.stage),
             clean("\n".join(m for m in made if m)),
             f"{manifest.seconds:,.1f}",
             bytes_text(size),
-            Text(f"{folder.name}/"),
+            clean(f"{folder.name}/"),
         )
     table.add_section()
     table.add_row("all", "", f"{total_seconds:,.1f}", bytes_text(total_bytes), "")
@@ -193,5 +194,5 @@ def shown_path(path: Path) -> str:
 
 def clean(text: str, style: str = "") -> Text:
     """Text for a terminal: never markup, and without the control characters that a terminal would obey."""
-    kept = "".join(c if c in "\n\t" or c.isprintable() else "�" for c in str(text))
+    kept = "".join(c if c in "\n\t" or c.isprintable() or unicodedata.category(c) == "Zs" else "�" for c in str(text))
     return Text(kept.encode(errors="replace").decode(), style=style)

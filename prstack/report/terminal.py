@@ -40,7 +40,7 @@ def trajectories_table(collection: Collection, rows: int) -> Table:
     table.add_column("query", ratio=1, no_wrap=True, overflow="ellipsis")
     for g in shown:
         table.add_row(
-            Text(g.id[:ID_CHARS]),
+            clean(g.id[:ID_CHARS]),
             clean(g.user),
             Text(g.termination, style="" if g.termination == "approved" else "yellow"),
             "" if g.score is None else f"{g.score:.2f}",

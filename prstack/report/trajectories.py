@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from prstack.distill.episode import Turn, turns
 from prstack.errors import UserError
-from prstack.report.tables import read_funnel
+from prstack.report.tables import clean, read_funnel
 from prstack.store.records import Bad, data_files, from_row, read_json_lines, read_records
 from prstack.types import Event, History, Trajectory
 
@@ -135,7 +135,7 @@ def collect(target: str | Path, limit: int) -> Collection:
         if len(trajectories) == limit:
             break
     if not trajectories:
-        raise UserError(f"{WHAT}: none can be read at {place}" + (f"; the first problem is {bad[0]}" if bad else ""))
+        raise UserError(f"{WHAT}: none can be read at {place}" + (f"; the first problem is {clean(str(bad[0])).plain}" if bad else ""))
     run = run_of(place)
     outcomes = _outcomes(run)
     funnels = sorted(run.glob("*/funnel.json")) if run else []
@@ -162,7 +162,7 @@ def find(target: str | Path, prefix: str) -> Collection:
     if prefix in matches:
         matches = {prefix: matches[prefix]}
     if len(matches) != 1:
-        some = ", ".join(sorted(matches)[:5])
+        some = clean(", ".join(sorted(matches)[:5])).plain
         raise UserError(
             f"id={prefix}: {f'{len(matches)} trajectories start so ({some} …); give more of it' if matches else f'no trajectory of {place} starts so'}"
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -183,7 +184,7 @@ def page(name: str, **values: Any) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **values,
     )
-    return "".join(c if c in "\n\t" or ord(c) >= 32 else "\ufffd" for c in text.encode(errors="replace").decode())
+    return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text.encode(errors="replace").decode())
 
 
 def shown(t: Trajectory, g: Glance, events: Mapping[str, Event]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prstack.errors import UserError
-from prstack.report.tables import funnel_table, make_console, shown_path
+from prstack.report.tables import clean, funnel_table, make_console, shown_path
 from prstack.report.terminal import trajectories_table, trajectory_view
 from prstack.report.trajectories import collect, find
 from prstack.report.viewer import write_page
@@ -51,5 +51,5 @@ def view(config: Config, target: Path | None) -> int:
     notes += [f"{len(found.bad):,} records could not be read; the first: {found.bad[0]}"] if found.bad else []
     notes += [f"Page: {shown_path(page)}", f"One of them: prstack view {shown_path(place)} id={found.trajectories[0].id[:8]}"]
     for note in notes:
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(clean(note), soft_wrap=True)
     return 0

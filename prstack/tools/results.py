@@ -2,7 +2,8 @@
 
 Each format is fixed line by line, so that what a text shows can be parsed back from the text alone: agents, grounding
 and rewards work on tool results, never on the world. Every piece of world text is neutralised and kept on its line, so that a
-description cannot forge an attribute, a review or a second result. Long texts are cut; limits are below.
+description cannot forge an attribute, a review or a second result; what stands for one word (an id, a currency, a kind of page, a
+date) is shown only where it is one. Long texts are cut; limits are below.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from prstack.tools.neutralise import cell, neutralise, one_line
+from prstack.tools.neutralise import READ, cell, neutralise, one_line
+from prstack.tools.schemas import MAX_ID
 from prstack.types import Attribute, Page, Product, Review
 from prstack.world.units import currency, money, parse_attribute
 from prstack.world.units import price as read_price
 
-MAX_TITLE, MAX_VALUE, MAX_DESCRIPTION, MAX_REVIEW, MAX_SNIPPET, MAX_PAGE = 140, 120, 500, 260, 180, 3000
+MAX_TITLE, MAX_CATEGORY, MAX_VALUE, MAX_DESCRIPTION, MAX_REVIEW, MAX_SNIPPET, MAX_PAGE = 140, 200, 120, 500, 260, 180, 3000
 """Longest texts, in characters."""
 MAX_REVIEWS, MAX_ATTRIBUTES = 8, 40
 """Most reviews and attributes on a product page."""
@@ -78,14 +80,14 @@ class WebPage:
 def format_search(query: str, products: list[Product], page: int, hint: str = "") -> str:
     """The hits of one page of product search; `hint` is added when there are none."""
     lines = [f'{_count(len(products))} for "{_echo(query)}", page {page}']
-    lines += [f"[{n}] {p.id} | {cell(p.title, MAX_TITLE)} | {cell(p.category)} | {_price(p)} | {_rating(p)}" for n, p in enumerate(products, 1)]
+    lines += [f"[{n}] {_id(p.id)} | {cell(p.title, MAX_TITLE)} | {cell(p.category, MAX_CATEGORY)} | {_price(p)} | {_rating(p)}" for n, p in enumerate(products, 1)]
     return "\n".join(lines if products or not hint else [*lines, hint])
 
 
 def format_product(p: Product, reviews: list[Review]) -> str:
     lines = [
-        f"{p.id} | {cell(p.title, MAX_TITLE)}",
-        f"category: {cell(p.category)}",
+        f"{_id(p.id)} | {cell(p.title, MAX_TITLE)}",
+        f"category: {cell(p.category, MAX_CATEGORY)}",
         f"brand: {one_line(p.brand, MAX_VALUE) or 'not stated'}",
         f"price: {_price(p)}",
         f"rating: {_rating(p)}",
@@ -95,7 +97,7 @@ def format_product(p: Product, reviews: list[Review]) -> str:
     lines += [f"- {one_line(a.name.replace(':', ' '), MAX_VALUE)}: {one_line(a.value, MAX_VALUE)}" for a in p.attributes[:MAX_ATTRIBUTES]]
     lines.append(f"description: {one_line(p.description, MAX_DESCRIPTION) or 'none'}")
     lines.append("reviews:")
-    lines += [f"- {r.id}, {_stars(r.rating)}: {one_line(r.text, MAX_REVIEW)}" for r in reviews[:MAX_REVIEWS]]
+    lines += [f"- {_id(r.id)}, {_stars(r.rating)}: {one_line(r.text, MAX_REVIEW)}" for r in reviews[:MAX_REVIEWS]]
     return "\n".join(lines)
 
 
@@ -103,16 +105,19 @@ def format_web_search(query: str, hits: list[tuple[Page, str]], hint: str = "") 
     """(page, snippet) pairs of web search."""
     lines = [f'{_count(len(hits))} for "{_echo(query)}"']
     for n, (page, snippet) in enumerate(hits, 1):
-        lines.append(f"[{n}] {page.id} | {cell(page.title, MAX_TITLE)} | {page.kind} | {page.published or 'undated'}")
+        lines.append(f"[{n}] {_id(page.id)} | {cell(page.title, MAX_TITLE)} | {_kind(page)} | {_published(page)}")
         lines.append(f"    {one_line(snippet, MAX_SNIPPET)}")
     return "\n".join(lines if hits or not hint else [*lines, hint])
 
 
 def format_web_page(page: Page) -> str:
-    text = "\n".join(" ".join(line.split()) for line in neutralise(page.text).splitlines()).strip()
-    if len(text) > MAX_PAGE:
-        text = text[:MAX_PAGE].rsplit(None, 1)[0] + " …"
-    return f"{page.id} | {cell(page.title, MAX_TITLE)}\nkind: {page.kind}\npublished: {page.published or 'undated'}\n{text}"
+    return f"{_id(page.id)} | {cell(page.title, MAX_TITLE)}\nkind: {_kind(page)}\npublished: {_published(page)}\n{page_text(page.text)}"
+
+
+def page_text(text: str) -> str:
+    """Text of several lines, neutralised and cut at a word near MAX_PAGE characters."""
+    text = "\n".join(" ".join(line.split()) for line in neutralise(text[:READ]).splitlines()).strip()
+    return text if len(text) <= MAX_PAGE else text[:MAX_PAGE].rsplit(None, 1)[0] + " …"
 
 
 def _count(n: int) -> str:
@@ -123,8 +128,23 @@ def _echo(query: str) -> str:
     return one_line(query, 120).replace('"', "'")
 
 
+def _id(text: str) -> str:
+    """An id as it is, when it is one word as worlds take them; in others each character that does not fit becomes "_"."""
+    return re.sub(r"[^\w.:#/@+-]|:\Z", "_", text[:MAX_ID]) or "_"
+
+
+def _kind(page: Page) -> str:
+    return page.kind if re.fullmatch(r"\w{1,32}", page.kind) else "article"
+
+
+def _published(page: Page) -> str:
+    return page.published if re.fullmatch(r"[\w.:/+-]{1,32}", page.published) else "undated"
+
+
 def _price(p: Product) -> str:
-    return money(p.price, p.currency) if p.price is not None else "no price"
+    """The price; a currency that is no code becomes XXX, the code of none."""
+    currency = p.currency if re.fullmatch(r"[A-Z]{3}", p.currency) else "XXX"
+    return money(p.price, currency) if p.price is not None else "no price"
 
 
 def _rating(p: Product) -> str:

@@ -100,6 +100,7 @@ def test_a_broken_funnel_is_named(tmp_path, content):
 def test_text_of_records_cannot_steer_a_terminal():
     shown = clean("[red]x[/red]\x1b[2Jy\u202ez\ud800\tq")
     assert shown.plain == "[red]x[/red]\ufffd[2Jy\ufffdz\ufffd\tq" and not shown.spans
+    assert clean("1\u00a0299,00\u3000円 é\u2028\x9b").plain == "1\u00a0299,00\u3000円 é\ufffd\ufffd"
 
 
 def test_counts_and_sizes_in_words():

@@ -130,6 +130,23 @@ def test_hostile_text_stays_text(tmp_path):
     assert "\x1b" not in shown(trajectory_view(found.trajectories[0], found.glances[0], {}))
 
 
+def test_ids_and_problems_of_others_files_cannot_steer_a_terminal(tmp_path, capsys):
+    file = tmp_path / "t.jsonl"
+    rows = [to_row(trajectory(0, id="\x1b[31m1")), to_row(trajectory(1, id="\x9b31m2")), {"\x1b]0;key": 1} | to_row(trajectory(2))]
+    write_text("".join(json.dumps(r) + "\n" for r in rows), file)
+    assert view(Config(view=ViewConfig(html=str(tmp_path / "view.html"))), file) == 0
+    out = capsys.readouterr().out
+    assert "could not be read" in out and "\ufffd[31m1" in out and not {"\x1b", "\x9b"} & set(out)
+    assert "\x9b" not in (tmp_path / "view.html").read_text()
+    with pytest.raises(UserError) as e:
+        find(file, "")
+    assert "start so (" in str(e.value) and "\x1b" not in str(e.value)
+    write_text(json.dumps(rows[2]) + "\n", file)
+    with pytest.raises(UserError) as e:
+        collect(file, 10)
+    assert "key" in str(e.value) and "\x1b" not in str(e.value)
+
+
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs Debian's chromium to open the page")
 def test_a_browser_makes_no_request_and_filters_work(tmp_path):
     asked = []
