@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import random
 
-from prstack.settings import WorldConfig
 from prstack.types import Page, Product, Review
 from prstack.world.catalogue import BRANDS, CATEGORIES, Category, Kind, Numeric
-from prstack.world.generated import make_shelf
 from prstack.world.holdout import held_out_category
-from prstack.world.pages import make_pages
+from prstack.world.pages import shelf_pages as world_pages
+from prstack.world.stock import make_shelf
 
 NOUNS = (
     "Toaster", "Drill", "Ladder", "Hammock", "Violin", "Telescope", "Suitcase", "Sewing Machine", "Rice Cooker", "Lawn Mower", "Bicycle", "Camera", "Printer", "Router", "Keyboard",
@@ -74,7 +73,7 @@ def brands(rng: random.Random) -> list[str]:
 def shelf_pages(rng: random.Random) -> list[Page]:
     """Guides, lab tests and threads about a shelf."""
     shelf, _ = make_shelf(rng.randrange(1 << 30), _category(rng), 8, brands(rng))
-    pages = [p for p in make_pages(WorldConfig(seed=rng.randrange(1 << 30)), [shelf]) if p.kind != "brand"]
+    pages = list(world_pages(rng.randrange(1 << 30), shelf))
     for p in pages:
         p.id = f"W{rng.randrange(1, 900)}"
     return pages

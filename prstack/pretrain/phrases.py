@@ -17,8 +17,8 @@ from prstack.dialogue.render import TEMPLATE
 from prstack.prompts import Prompts
 from prstack.tools.schemas import SCHEMAS
 from prstack.world.catalogue import EXTRAS
-from prstack.world.generated import NEUTRAL
 from prstack.world.opinions import BLAME, PRAISE
+from prstack.world.stock import NEUTRAL
 
 LABELS = (
     "\ncategory: ", "\nbrand: ", "\nprice: $", "\nrating: ", " stars, ", " reviews", "no reviews", "\navailability: in stock\nattributes:\n- ",

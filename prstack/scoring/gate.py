@@ -5,6 +5,9 @@
 3. Rubric: weights are positive (they are then scaled to sum to 1); every constraint can be checked (its property occurs in
    the category); at least one product of the category that can be bought satisfies all constraints together.
 
+Of a category of more than `prstack.world.world.SHOWN` products, so many are looked at: a rubric that only a rarer product satisfies
+is taken for one that none does.
+
 `check` returns the problems; `repair` drops the rubric items that cause them, where enough is left, so that a task whose
 maker cannot do better may still run, with what was dropped on record.
 """
@@ -21,6 +24,8 @@ from prstack.world.world import World
 
 MIN_ITEMS = 2
 """A rubric with fewer items after repair judges nothing."""
+NEAR = 50
+"""Products nearest to a query whose titles it must not name; a large category is not looked through whole."""
 
 
 @dataclass(slots=True)
@@ -70,7 +75,8 @@ def check_query(query: str, persona: Persona, history: History, world: World) ->
     said = " ".join(query.lower().split())
     if len(said.split()) < 5:
         return [Problem("query", "the query says too little")]
-    titles = {e.title for e in history.events} | {p.title for p in world.by_category(persona.category)}
+    near = (world.get(i) for i in world.search.products(query, category=persona.category, limit=NEAR))
+    titles = {e.title for e in history.events} | {p.title for p in (*world.by_category(persona.category), *near)}
     for title in titles:
         if len(title.split()) > 1 and title.lower() in said:
             return [Problem("query", f"the query gives a product away: {title}")]

@@ -21,6 +21,11 @@ class Numeric:
     better: str
     why: str
 
+    def steps(self, goodness: float) -> int:
+        """The steps from `low` at which a goodness in [0, 1] lies."""
+        share = 1 - goodness if self.better == "low" else goodness
+        return round(share * (self.high - self.low) / self.step)
+
 
 @dataclass(slots=True, frozen=True)
 class Kind:

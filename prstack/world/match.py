@@ -20,6 +20,10 @@ _SAME_UNIT, _CONVERTED = 1e-9, 0.01
 """Relative tolerance of `=` between numbers: conversions are rounded on the label (1 l against 34 oz)."""
 
 
+LEVELS = 16
+"""Levels of a category's path that count; a path without end is no category."""
+
+
 class Described(Protocol):
     """The least that a constraint is checked against."""
 
@@ -106,13 +110,14 @@ def in_category(category: str, wanted: str) -> bool:
 
 
 def _levels(path: str) -> list[str]:
-    return [re.sub(r"(?<=[^s])s\b", "", fold(level)) for level in path.split(">")]
+    return [re.sub(r"(?<=[^s])s\b", "", fold(level)) for level in path.split(">", LEVELS)[:LEVELS]]
 
 
-def category_keys(category: str) -> set[str]:
+@functools.lru_cache(65536)
+def category_keys(category: str) -> frozenset[str]:
     """Every `wanted` (in compared form) that `in_category` answers with True for this category."""
     levels = _levels(category)
-    return set(levels) | {" > ".join(levels[:n]) for n in range(2, len(levels) + 1)}
+    return frozenset(levels) | {" > ".join(levels[:n]) for n in range(2, len(levels) + 1)}
 
 
 def category_key(wanted: str) -> str:

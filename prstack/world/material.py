@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from prstack.store.records import Bad
 from prstack.types import Constraint, History, Page, Product, Review
 
 if TYPE_CHECKING:
+    from prstack.world.workers import Workers
     from prstack.world.world import World
+
+Encoded = tuple[dict, str]
+"""A record as a row and as the row's canonical JSON."""
 
 
 @dataclass(slots=True)
@@ -39,18 +44,48 @@ class Contradiction:
 
 @dataclass(slots=True)
 class Material:
-    """`read` counts source records, so that read = kept + merged + quarantined."""
+    """What a world is made of.
 
-    products: list[Product]
-    reviews: list[Review] = field(default_factory=list)
-    pages: list[Page] = field(default_factory=list)
+    Every collection is read once, in the order of the fields; `build` keeps none of them in memory. A list serves where there is
+    room for one; a generator lets millions of records through. `read` counts source records, so that read = kept + merged +
+    quarantined; counts and bad records may grow while the collections are read.
+    """
+
+    products: Iterable[Product]
+    reviews: Iterable[Review] = field(default_factory=list)
+    """In any order. Those of products that are not there are left out, and counted as `reviews_unlisted`."""
+    pages: Iterable[Page] = field(default_factory=list)
     histories: Callable[[World], Iterable[History]] = lambda world: ()
     """Called once with the indexed catalogue."""
     latent: list[Latent] = field(default_factory=list)
     """Filled while `histories` is read."""
-    contradictions: list[Contradiction] = field(default_factory=list)
+    contradictions: Iterable[Contradiction] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     bad: list[Bad] = field(default_factory=list)
+    parts: Parts | None = None
+    """Gives products, reviews and users instead, where any process can make any part of them."""
+
+
+class Parts(Protocol):
+    """A world that is made part by part, by several processes. Instances are pickled to get there; what is made depends on the
+    part's number alone."""
+
+    products: int
+    """Number of parts of the catalogue."""
+    users: int
+    """Number of parts of the users."""
+
+    def prepare(self, scratch: Path, workers: Workers) -> None:
+        """Called once, before all else, with an empty folder that is there until the world is made."""
+
+    def first(self, part: int) -> int:
+        """The place of a part's first product in the catalogue."""
+
+    def catalogue(self, part: int) -> Iterator[tuple[Encoded, list[Encoded]]]:
+        """The products of a part, each with its reviews (`prstack.store.records.encoded`)."""
+
+    def histories(self, part: int, world: World) -> Iterator[tuple[History, Latent]]:
+        """The users of a part, given the indexed catalogue."""
 
 
 def is_id(text: object) -> bool:

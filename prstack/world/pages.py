@@ -8,17 +8,15 @@ ones. Brand pages praise without saying anything.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
-from prstack.settings import WorldConfig
-from prstack.types import Page, Product
+import numpy as np
+
+from prstack.types import Page
 from prstack.world.catalogue import Category, Numeric
 from prstack.world.opinions import opinion
+from prstack.world.shelf import Shelf
 from prstack.world.units import number_text
-
-if TYPE_CHECKING:
-    from prstack.world.generated import Shelf
 
 TESTED, PRODUCTS_A_TEST = 8, 40
 """Products in a lab test, and products of a category for each lab test."""
@@ -27,18 +25,21 @@ MEASURED = 0.03
 THREADS = 3
 
 
-def make_pages(config: WorldConfig, shelves: list[Shelf]) -> list[Page]:
-    """All pages, numbered W1 upwards."""
-    drafts: list[Page] = []
-    for shelf in shelves:
-        rng = random.Random(f"{config.seed}/pages/{shelf.category.name}")
-        drafts += [_guide(shelf, rng, outdated=False), _guide(shelf, rng, outdated=True)]
-        drafts += _lab_tests(shelf, rng)
-        drafts += [_thread(shelf, rng, n) for n in range(THREADS)]
-    drafts += _brand_pages(config, shelves)
-    for n, page in enumerate(drafts, 1):
+def numbered(pages: Iterable[Page]) -> Iterator[Page]:
+    """Pages with their ids, W1 upwards."""
+    for n, page in enumerate(pages, 1):
         page.id = f"W{n}"
-    return drafts
+        yield page
+
+
+def shelf_pages(seed: int, shelf: Shelf) -> Iterator[Page]:
+    """The pages about a category, without numbers."""
+    rng = random.Random(f"{seed}/pages/{shelf.category.name}")
+    yield _guide(shelf, rng, outdated=False)
+    yield _guide(shelf, rng, outdated=True)
+    yield from _lab_tests(shelf, rng)
+    for n in range(THREADS):
+        yield _thread(shelf, rng, n)
 
 
 def _slug(text: str) -> str:
@@ -51,9 +52,9 @@ def _month(rng: random.Random, first: int, last: int) -> str:
 
 def good_value(shelf: Shelf, spec: Numeric, share: float) -> float:
     """The value that `share` of the category's products reach or better."""
-    values = shelf.values(spec)
-    at = min(len(values) - 1, int(share * len(values)))
-    return values[at] if spec.better == "low" else values[-1 - at]
+    n = len(shelf.products)
+    at = min(n - 1, int(share * n))
+    return shelf.value(spec, at if spec.better == "low" else -1 - at)
 
 
 def _guide(shelf: Shelf, rng: random.Random, outdated: bool) -> Page:
@@ -73,22 +74,22 @@ def _guide(shelf: Shelf, rng: random.Random, outdated: bool) -> Page:
 
 def _lab_tests(shelf: Shelf, rng: random.Random) -> Iterator[Page]:
     c = shelf.category
-    false = [p for p in shelf.products if p.id in shelf.contradictions]
-    others = [p for p in shelf.products if p.id not in shelf.contradictions]
+    false = np.flatnonzero(shelf.rows["false"] >= 0).tolist()
+    others = np.flatnonzero(shelf.rows["false"] < 0).tolist()
     for n in range(max(1, len(shelf.products) // PRODUCTS_A_TEST)):
         sample = rng.sample(false, min(len(false), TESTED // 4)) + rng.sample(others, min(len(others), TESTED - TESTED // 4))
         rng.shuffle(sample)
         spec = c.numeric[n % len(c.numeric)]
         lines = [f"We bought {len(sample)} {c.name.lower()} in shops and measured them on our own bench. Sellers had no say in it."]
-        lines += [_measurement(shelf, p, spec, rng) for p in sample]
+        lines += [_measurement(shelf, at, spec, rng) for at in sample]
         lines.append("Deviations of a few per cent are within the accuracy of the bench.")
         title = f"{c.name} on the bench, part {n + 1}: {spec.name}"
         yield Page("", f"https://bench.example/{_slug(c.name)}-{n + 1}", title, "\n".join(lines), "lab_test", _month(rng, 2024, 2026))
 
 
-def _measurement(shelf: Shelf, product: Product, spec: Numeric, rng: random.Random) -> str:
+def _measurement(shelf: Shelf, at: int, spec: Numeric, rng: random.Random) -> str:
     """One product's line. Its name and its value are sentences of their own, so that no snippet shows both."""
-    false = shelf.contradictions.get(product.id)
+    product, false = shelf.products[at], shelf.contradiction(at)
     name = f"{product.title} ({product.id})"
     if false:
         return f"{name}. We measured {false.measured} for the {false.attribute}; the listing says {false.listed}."
@@ -111,13 +112,14 @@ def _thread(shelf: Shelf, rng: random.Random, n: int) -> Page:
     return Page("", f"https://forum.example/t/{_slug(c.noun)}-{n + 1}", title, "\n".join(lines), "forum", _month(rng, 2021, 2026))
 
 
-def _brand_pages(config: WorldConfig, shelves: list[Shelf]) -> Iterator[Page]:
+def brand_pages(seed: int, shelves: list[Shelf]) -> Iterator[Page]:
+    """A page of each brand, without numbers."""
     sold: dict[str, list[Category]] = {}
     for shelf in shelves:
-        for brand in sorted({p.brand for p in shelf.products}):
+        for brand in shelf.makers():
             sold.setdefault(brand, []).append(shelf.category)
     for brand in sorted(sold):
-        rng = random.Random(f"{config.seed}/brand/{brand}")
+        rng = random.Random(f"{seed}/brand/{brand}")
         goods = ", ".join(c.name.lower() for c in sold[brand])
         text = f"{brand} makes {goods}.\nFounded by {rng.randint(2, 5)} friends in a {rng.choice(('barn', 'cellar', 'shipyard', 'school workshop'))}, we still answer every letter.\nOur repair service takes everything back that carries our name."
         yield Page("", f"https://{_slug(brand)}.example/", f"{brand}: about us", text, "brand", _month(rng, 2018, 2026))

@@ -9,10 +9,14 @@
 2. Each constraint is behind one thing that the user said of a product they had: a complaint, or praise with room to spare, in
    a review, a return or a service dialogue (`prstack.world.complaints`).
 3. Around it: the purchases these belong to, a search, and purchases and reviews in other categories that imply no constraint.
+
+In a category of more than `SAMPLE` products, proposals are judged, and products to speak of are looked for, among so many drawn from
+it; the ids that satisfy a need are always those of the whole category.
 """
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,23 +24,24 @@ from datetime import date, timedelta
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from prstack.settings import WorldConfig
 from prstack.types import Constraint, Event, EventType, History, Product
 from prstack.world.catalogue import Category
 from prstack.world.complaints import complain
 from prstack.world.holdout import Slice, held_out_category, slice_of
-from prstack.world.match import satisfies, satisfies_all
 from prstack.world.material import Latent
 from prstack.world.opinions import opinion
+from prstack.world.shelf import Shelf
 from prstack.world.units import number_text
 
 if TYPE_CHECKING:
-    from prstack.world.generated import Shelf
     from prstack.world.world import World
 
 PROPOSALS, SEARCHED, TOP, SAMPLE = 40, 4, 10, 500
 """Needs that are tried for a user, the best of them that are searched for, the hits that are looked at, and the products of a
-category on which proposals are judged."""
+category that are looked at one by one."""
 DRAWS = 20 * PROPOSALS
 """Needs that are drawn to find so many proposals of the wanted slice."""
 ROTATION: dict[str, tuple[Slice | None, ...]] = {
@@ -54,31 +59,35 @@ DIALOGUE = (
 SEARCHES = ("{noun} for {use}", "{noun}", "which {noun} to buy", "{noun} reviews")
 
 
-def make_histories(config: WorldConfig, shelves: list[Shelf], world: World, latent: list[Latent]) -> Iterator[History]:
-    """Histories in the order of user numbers; fills `latent` beside them."""
-    shops = [_Shop(s, world, config) for s in shelves if len(s.products) >= 2 * MIN_SATISFYING]
-    turns = {s: cycle(found) for s in ROTATION[config.split] if (found := [shop for shop in shops if shop.sells_to(s)])}
-    wanted = cycle([s for s in ROTATION[config.split] if s in turns])
-    for n, slice in zip(range(config.users), wanted):
-        rng = random.Random(f"{config.seed}/user/{n}")
-        user, shop = f"u{n + 1:05d}", next(turns[slice])
-        need = shop.need(user, slice, rng)
-        if need is None:
-            continue
-        latent.append(need)
-        yield History(user, _story(user, need, shop, shelves, rng))
+class Users:
+    """The users of a world whose catalogue is indexed. Any of them can be made, in any order; more users begin with the same ones."""
+
+    def __init__(self, config: WorldConfig, shelves: list[Shelf], world: World):
+        self.config, self.shelves, self.world = config, shelves, world
+        self._shops = [_Shop(s, world, config) for s in shelves if len(s.products) >= 2 * MIN_SATISFYING]
+
+    def make(self, numbers: range) -> Iterator[tuple[History, Latent]]:
+        """The users of these numbers, without those for whom no need was found."""
+        turns = {s: cycle(found) for s in ROTATION[self.config.split] if (found := [shop for shop in self._shops if shop.sells_to(s)])}
+        wanted = cycle([s for s in ROTATION[self.config.split] if s in turns])
+        for n, slice in zip(range(numbers.stop), wanted):
+            shop = next(turns[slice])
+            if n in numbers:
+                rng, user = random.Random(f"{self.config.seed}/user/{n}"), f"u{n + 1:05d}"
+                if need := shop.need(user, slice, rng):
+                    yield History(user, _story(user, need, shop, self.shelves, rng)), need
 
 
 class _Shop:
-    """A category as needs are drawn from it. Proposals are judged on a sample of a large category, needs on all of it."""
+    """A category as needs are drawn from it."""
 
     def __init__(self, shelf: Shelf, world: World, config: WorldConfig):
         self.shelf, self.world, self.valid_share = shelf, world, config.valid_share
         self.category: Category = shelf.category
+        self.size = len(shelf.products)
         rng = random.Random(f"{config.seed}/sample/{self.category.name}")
-        self._sample = rng.sample(shelf.products, min(len(shelf.products), SAMPLE))
-        self._by_id = {p.id: p for p in shelf.products}
-        self._ids: dict[tuple[str, str, str], frozenset[str]] = {}
+        self._sample = np.array(rng.sample(range(self.size), min(self.size, SAMPLE)))
+        self._hits = functools.lru_cache(1024)(functools.partial(world.search.products, limit=TOP))
 
     def sells_to(self, slice: Slice | None) -> bool:
         """Whether needs of a slice are drawn from this category. Every seen category has held-out combinations."""
@@ -88,15 +97,16 @@ class _Shop:
         """The proposal of a slice whose share of valid products is nearest to the wanted one; None when none has enough
         products."""
         budget = self._budget(rng)
-        affordable = {p.id for p in self._sample if p.price <= budget}
-        available = {p.id for p in self._sample if p.available}
+        affordable = self.shelf.rows["price"][self._sample] <= budget
+        available = self.shelf.rows["available"][self._sample]
         proposals: list[tuple[float, list[Constraint]]] = []
         drawn = (self._propose(rng) for _ in range(DRAWS))
         of_slice = (cs for cs in drawn if slice in (None, slice_of(self.category.name, [c.attribute for c in cs])))
         for constraints in islice(of_slice, PROPOSALS):
-            valid = affordable.intersection(*(self._satisfying(c) for c in constraints))
-            if len(valid & available) >= MIN_SATISFYING:
-                proposals.append((abs(len(valid) / len(affordable) - self.valid_share), constraints))
+            valid = affordable & self.shelf.meet(constraints, self._sample)
+            if np.count_nonzero(valid & available) >= MIN_SATISFYING:
+                share = np.count_nonzero(valid) / np.count_nonzero(affordable)
+                proposals.append((abs(share - self.valid_share), constraints))
         best: tuple[float, float, list[Constraint]] | None = None
         for off, constraints in sorted(proposals, key=lambda p: p[0])[:SEARCHED]:
             constraints = [*constraints, Constraint("price", "<=", number_text(budget), "USD")]
@@ -106,16 +116,19 @@ class _Shop:
                 best = (off, share, constraints)
         if best is None:
             return None
-        valid = sorted(p.id for p in self.shelf.products if satisfies_all(best[2], p))
-        return Latent(user, self.category.name, best[2], valid, best[1])
+        ids, places = self.shelf.ids
+        return Latent(user, self.category.name, best[2], ids[self.shelf.meet(best[2])[places]].tolist(), best[1])
 
     def _top_share(self, constraints: list[Constraint], budget: float) -> float:
-        hits = self.world.search.products(natural_query(self.category, constraints), max_price=budget, limit=TOP)
-        return sum(i in self._by_id and satisfies_all(constraints, self._by_id[i]) for i in hits) / max(1, len(hits))
+        hits = self._hits(natural_query(self.category, constraints), max_price=budget)
+        if not hits:
+            return 0.0
+        ids, places = self.shelf.ids
+        at = np.minimum(np.searchsorted(ids, hits), self.size - 1)
+        return int(np.count_nonzero((ids[at] == hits) & self.shelf.meet(constraints, places[at]))) / len(hits)
 
     def _budget(self, rng: random.Random) -> float:
-        prices = sorted(p.price for p in self.shelf.products)
-        at = prices[int(rng.uniform(0.5, 0.9) * (len(prices) - 1))]
+        at = float(self.shelf.prices[int(rng.uniform(0.5, 0.9) * (self.size - 1))])
         return float(5 * -(-at // 5))
 
     def _propose(self, rng: random.Random) -> list[Constraint]:
@@ -125,19 +138,12 @@ class _Shop:
         share = self.valid_share ** (1 / size)
         out = []
         for spec in rng.sample(self.category.numeric, size - n_kinds):
-            values = self.shelf.values(spec)
             keep = min(0.95, max(0.05, rng.uniform(share - 0.2, share + 0.2)))
-            limit = values[int((keep if spec.better == "low" else 1 - keep) * (len(values) - 1))]
+            limit = self.shelf.value(spec, int((keep if spec.better == "low" else 1 - keep) * (self.size - 1)))
             out.append(Constraint(spec.name, "<=" if spec.better == "low" else ">=", number_text(limit), spec.unit))
         for kind in rng.sample(self.category.kinds, n_kinds):
             out.append(Constraint(kind.name, rng.choice(("=", "!=")), rng.choice(kind.values)))
         return out
-
-    def _satisfying(self, c: Constraint) -> frozenset[str]:
-        key = (c.attribute, c.op, c.value)
-        if key not in self._ids:
-            self._ids[key] = frozenset(p.id for p in self._sample if satisfies(c, p))
-        return self._ids[key]
 
 
 def natural_query(category: Category, constraints: list[Constraint]) -> str:
@@ -171,15 +177,15 @@ def _story(user: str, need: Latent, shop: _Shop, shelves: list[Shelf], rng: rand
 def _evidence(constraint: Constraint, shop: _Shop, rng: random.Random) -> list[_Moment]:
     """A purchase, and what the user said of it: the constraint follows from it."""
     wants_broken = rng.random() < 0.65
-    products = rng.sample(shop.shelf.products, len(shop.shelf.products))
-    products.sort(key=lambda p: satisfies(constraint, p) is wants_broken)
-    for product in products:
+    places = np.array(rng.sample(range(shop.size), min(shop.size, SAMPLE)))
+    kept = shop.shelf.meet([constraint], places)
+    for at in np.argsort(kept == wants_broken, kind="stable"):
+        product, broken = shop.shelf.products[int(places[at])], not kept[at]
         text = complain(product.attributes, constraint, rng, price=product.price, currency=product.currency)
         if text:
             break
     else:
         return []
-    broken = satisfies(constraint, product) is False
     kind: EventType = rng.choice(("return", "review", "dialogue")) if broken else rng.choice(("review", "dialogue"))
     if kind == "dialogue":
         text = rng.choice(DIALOGUE).format(text=text, noun=shop.category.noun.lower())

@@ -12,100 +12,118 @@ records of all Parquet folders and so does not depend on how they are split into
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import hashlib
 import json
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from pydantic import ValidationError
 
-from prstack.config import source_folder
 from prstack.errors import UserError
 from prstack.settings import WorldConfig
-from prstack.store.parts import write_table, write_text
+from prstack.store.parts import write_text
 from prstack.store.records import (
     Bad,
-    canonical_json,
+    adapter,
     data_files,
     explain,
     from_row,
     read_json_lines,
     read_parquet,
     read_records,
-    to_row,
 )
-from prstack.types import History, Page, Product, Review, arrow_schema
-from prstack.world import generated, shoppingbench, tau_retail
+from prstack.types import History, Page, Product, Review
+from prstack.world import adapters, generated
 from prstack.world.match import category_key, category_keys
-from prstack.world.material import Contradiction, Latent, Material
+from prstack.world.material import Contradiction, Latent, Material, Parts
 from prstack.world.search import SearchIndex
+from prstack.world.spool import Spool
+from prstack.world.workers import Workers, usable_cores
+from prstack.world.writing import (
+    PIECES,
+    Tally,
+    write,
+    write_catalogue,
+    write_histories,
+    write_pages,
+    write_users,
+)
 
-PART_RECORDS = 20_000
-"""Records a Parquet file."""
+SHOWN = 2000
+"""Products of a category that are looked at where someone asks for its products."""
 _FOLDERS = ("products", "reviews", "pages", "histories", "truth", "index")
 _CACHE = 2048
 
 
-def build(config: WorldConfig, folder: Path, progress: Callable[[str, int], None] | None = None) -> dict[str, Any]:
+def build(config: WorldConfig, folder: Path, progress: Callable[[str, int], None] | None = None, processes: int | None = None) -> dict[str, Any]:
     """Writes a world into a folder, in place of one that is there, and returns its counts and `content_hash`.
 
-    `progress` is told each finished step and its number of records. Raises UserError for a source that is missing or
-    broken as a whole; single bad records are quarantined and counted.
+    `progress` is told each finished step and its number of records, several times for a large catalogue. `processes` share the
+    work; without it, one for a catalogue of a single part and otherwise one a core. Raises UserError for a source that is missing
+    or broken as a whole; single bad records are quarantined and counted.
     """
-    folder = Path(folder)
-    tell = progress or (lambda step, n: None)
+    folder, tell = Path(folder), progress or (lambda step, n: None)
     for name in _FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
     material = _read(config)
-    if not material.products:
-        raise UserError(f"world={config.kind}: no product could be read" + (f"; first problem: {material.bad[0]}" if material.bad else ""))
-    tell("products", len(material.products))
-    hashes = [_write(folder / name, cls, records) for name, cls, records in (("products", Product, material.products), ("reviews", Review, material.reviews), ("pages", Page, material.pages))]
-    reviews_of: dict[str, list[Review]] = {}
-    for review in material.reviews:
-        reviews_of.setdefault(review.product_id, []).append(review)
-    SearchIndex.build(
-        folder / "index",
-        ((p, _product_body(p, reviews_of.get(p.id, []))) for p in material.products),
-        ((p, canonical_json(to_row(p)).encode()) for p in material.pages),
-    )
-    tell("indexed products and pages", len(material.products) + len(material.pages))
-
-    categories = dict(sorted(Counter(p.category for p in material.products).items()))
-    meta = {"kind": config.kind, "seed": config.seed, "categories": categories}
-    write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", folder / "world.json")
-    histories = _own_histories(config, material) if config.histories else list(material.histories(World.open(folder)))
-    hashes.append(_write(folder / "histories", History, histories))
-    for name, cls, records in (("users", Latent, material.latent), ("listings", Contradiction, material.contradictions)):
-        if records:
-            hashes.append(_write(folder / "truth" / name, cls, records))
-    tell("users", len(histories))
-
+    with _scratch(folder) as scratch:
+        parts = material.parts or Spool(scratch, material)
+        if not parts.products:
+            raise UserError(f"world={config.kind}: no product could be read" + (f"; first problem: {material.bad[0]}" if material.bad else ""))
+        with Workers(processes or (1 if parts.products == 1 else min(usable_cores(), PIECES))) as workers:
+            made = _write(config, material, parts, folder, scratch, workers, tell)
     write_text("".join(json.dumps(asdict(b), ensure_ascii=False) + "\n" for b in material.bad), folder / "quarantine.jsonl")
     counts = {
-        "products": len(material.products),
-        "categories": len(categories),
-        "reviews": len(material.reviews),
-        "pages": len(material.pages),
-        "users": len(histories),
-        "events": sum(len(h.events) for h in histories),
+        "products": made.counts["products"],
+        "categories": len(made.categories),
+        **{name: made.counts[name] for name in ("reviews", "pages", "users", "events")},
         "quarantined": len(material.bad),
         **material.counts,
     }
-    return counts | {"content_hash": format(sum(hashes) % (1 << 256), "064x")}
+    return counts | {"content_hash": format(made.hash % (1 << 256), "064x")}
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """An empty folder in the world's, gone at the end."""
+    scratch = folder / ".making"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _write(config: WorldConfig, material: Material, parts: Parts | Spool, folder: Path, scratch: Path, workers: Workers, tell: Callable[[str, int], None]) -> Tally:
+    """Everything that the hash covers, in the order in which one needs the other: products and reviews, pages, users."""
+    if material.parts:
+        material.parts.prepare(scratch, workers)
+    made = Tally()
+    for tally in write_catalogue(parts, folder, workers):
+        made += tally
+        tell("products", made.counts["products"])
+    made += write_pages(folder, material.pages)
+    tell("indexed products and pages", made.counts["products"] + made.counts["pages"])
+    meta = {"kind": config.kind, "seed": config.seed, "categories": dict(sorted(made.categories.items()))}
+    write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", folder / "world.json")
+    if material.parts and not config.histories:
+        for tally in write_users(material.parts, folder, workers):
+            made += tally
+    else:
+        made += write_histories(folder, _own_histories(config, material) if config.histories else material.histories(World.open(folder)))
+        made.hash += write(folder / "truth" / "users", Latent, material.latent, empty=False).hash
+    made.hash += write(folder / "truth" / "listings", Contradiction, material.contradictions, empty=False).hash
+    tell("users", made.counts["users"])
+    return made
 
 
 def _read(config: WorldConfig) -> Material:
-    if config.kind == "generated":
-        return generated.read(config)
-    adapter = {"tau_retail": tau_retail, "shoppingbench": shoppingbench}[config.kind]
-    return adapter.read(config, source_folder(config))
+    return generated.read(config) if config.kind == "generated" else adapters.read(config)
 
 
 def _own_histories(config: WorldConfig, material: Material) -> list[History]:
@@ -148,32 +166,6 @@ def _numbered(path: Path, on_bad: Callable[[Bad], None]) -> Iterator[tuple[int, 
         yield row, history
 
 
-def _write(folder: Path, cls: type, records: Iterable[Any]) -> int:
-    """Writes records as Parquet files and returns the sum of their hashes."""
-    folder.mkdir(parents=True)
-    schema, rows, total, n = arrow_schema(cls), [], 0, 0
-
-    def flush() -> None:
-        nonlocal n
-        write_table(pa.Table.from_pylist(rows, schema=schema), folder / f"part-{n:06d}.parquet")
-        rows.clear()
-        n += 1
-
-    for record in records:
-        row = to_row(record)
-        total += int(hashlib.sha256(canonical_json([cls.__name__, row]).encode("utf-8", "replace")).hexdigest(), 16)
-        rows.append(row)
-        if len(rows) >= PART_RECORDS:
-            flush()
-    if rows or not n:
-        flush()
-    return total
-
-
-def _product_body(product: Product, reviews: list[Review]) -> bytes:
-    return canonical_json({"product": to_row(product), "reviews": [to_row(r) for r in reviews]}).encode()
-
-
 class World:
     """A world opened for reading. Cheap to open; records are read by id from the index."""
 
@@ -183,7 +175,7 @@ class World:
         self._categories: dict[str, int] = meta["categories"]
         self.search = SearchIndex(folder / "index")
         self._record = functools.lru_cache(_CACHE)(self._load)
-        self._in_category = functools.lru_cache(_CACHE)(self.search.in_category)
+        self._in_category = functools.lru_cache(_CACHE)(functools.partial(self.search.in_category, limit=SHOWN))
 
     @staticmethod
     def open(folder: str | Path) -> World:
@@ -196,12 +188,9 @@ class World:
         except (ValueError, KeyError) as e:
             raise UserError(f"{path}: not a world of this prstack ({e}); remove the folder and run `prstack world` again") from e
 
-    def _load(self, id: str) -> tuple[Product, list[Review]] | None:
-        body = self.search.product_body(id)
-        if body is None:
-            return None
-        row = json.loads(body)
-        return from_row(Product, row["product"]), [from_row(Review, r) for r in row["reviews"]]
+    def _load(self, id: str) -> tuple[Product, bytes] | None:
+        found = self.search.product(id)
+        return (adapter(Product).validate_json(found[0]), found[1]) if found else None
 
     def get(self, id: str) -> Product | None:
         """The product of an id."""
@@ -210,12 +199,12 @@ class World:
 
     def reviews_of(self, product_id: str) -> list[Review]:
         found = self._record(product_id)
-        return found[1] if found else []
+        return adapter(list[Review]).validate_json(found[1]) if found else []
 
     def page(self, id: str) -> Page | None:
         """The web page of an id."""
-        body = self.search.page_body(id)
-        return from_row(Page, json.loads(body)) if body else None
+        found = self.search.page(id)
+        return adapter(Page).validate_json(found) if found else None
 
     def categories(self) -> list[str]:
         """All categories, sorted."""
@@ -229,7 +218,7 @@ class World:
         return found[0] if len(found) == 1 else None
 
     def by_category(self, category: str) -> list[Product]:
-        """The products in a category (or under it), by id."""
+        """The products in a category (or under it), by id; of more than `SHOWN`, of the first ones in the catalogue."""
         return [p for p in map(self.get, self._in_category(category)) if p is not None]
 
     def products(self) -> Iterator[Product]:

@@ -1,0 +1,1 @@
+"""Side-by-side comparisons, each one command: a table, and figures as JSON in benchmarks/results."""

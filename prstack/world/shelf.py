@@ -1,0 +1,133 @@
+"""One category of the generated world: its products, and a row of numbers for each, in which everything is looked up.
+
+A row (`ROW`) holds what is decided about a product: attributes as steps of their range, kinds by their place in the list, price,
+its number among products of its series, how many reviews it has, what its listing claims falsely. Questions about the whole category
+(how good is a value, which products meet a need) are answered from the rows, with one look at each value that occurs; the products
+themselves need not be in memory.
+"""
+
+from __future__ import annotations
+
+import functools
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from prstack.types import Attribute, Constraint, Product
+from prstack.world.catalogue import Category, Numeric
+from prstack.world.match import check, fold
+from prstack.world.material import Contradiction
+from prstack.world.units import number_text
+
+ROW = np.dtype(
+    [
+        ("n", "i8"), ("brand", "u1"), ("series", "i4"), ("number", "i4"), ("price", "f8"), ("available", "?"),
+        ("steps", "u2", (4,)), ("kinds", "u1", (2,)), ("false", "i1"), ("true", "u2"), ("reviews", "u1"), ("first_review", "i8"),
+    ]
+)  # fmt: skip
+"""`n`: the product's number in the world; `false`: place of the attribute with a false listing, -1 for none; `true`: the step of its
+true value."""
+
+
+def id_of(n: int) -> str:
+    """The id of the product of a number."""
+    return f"P{1001 + n}"
+
+
+def attribute(spec: Numeric, steps: int) -> Attribute:
+    """The attribute at so many steps from the low end of its range."""
+    value = round(spec.low + steps * spec.step, 6)
+    return Attribute(spec.name, f"{number_text(value)} {spec.unit}", value, spec.unit)
+
+
+@dataclass(eq=False)
+class Shelf:
+    """`brands`: those of the category, the plainest first; `rows` may change until something is asked about the whole."""
+
+    category: Category
+    brands: list[str]
+    rows: np.ndarray
+    products: Sequence[Product]
+    _known: dict[tuple[str, str, str, str], np.ndarray] = field(default_factory=dict)
+
+    @functools.cached_property
+    def _spread(self) -> dict[str, tuple[list[float], list[int]]]:
+        """Numeric attribute → the values that occur, ascending, and how many products lie below each, and below the end."""
+        out = {}
+        for j, spec in enumerate(self.category.numeric):
+            counts = np.bincount(self.rows["steps"][:, j])
+            steps = np.flatnonzero(counts)
+            out[spec.name] = ([attribute(spec, int(s)).number for s in steps], [0, *np.cumsum(counts[steps]).tolist()])
+        return out
+
+    def value(self, spec: Numeric, rank: int) -> float:
+        """The listed value of a rank, 0 is the lowest, -1 the highest."""
+        values, below = self._spread[spec.name]
+        return values[bisect_left(below, (rank % below[-1]) + 1) - 1]
+
+    def goodness(self, spec: Numeric, value: float) -> float:
+        """Rank of a value in the category, 1 is best."""
+        values, below = self._spread[spec.name]
+        rank = below[bisect_left(values, value)] / max(1, below[-1] - 1)
+        return 1 - rank if spec.better == "low" else rank
+
+    @functools.cached_property
+    def prices(self) -> np.ndarray:
+        """All prices, ascending."""
+        return np.sort(self.rows["price"])
+
+    def meet(self, constraints: Sequence[Constraint], at: Any = slice(None)) -> np.ndarray:
+        """Whether each product satisfies all constraints (one at least), `at` places or everywhere (`prstack.world.match.satisfies_all`)."""
+        return np.logical_and.reduce([self._one(c, at) for c in constraints])
+
+    def _one(self, c: Constraint, at: Any) -> np.ndarray:
+        name = fold(c.attribute)
+        for j, spec in enumerate(self.category.numeric):
+            if fold(spec.name) == name:
+                return self._verdicts(c, (attribute(spec, s) for s in range(spec.steps(0) + spec.steps(1) + 1)))[self._columns[j][at]]
+        for j, kind in enumerate(self.category.kinds, len(self.category.numeric)):
+            if fold(kind.name) == name:
+                return self._verdicts(c, (Attribute(kind.name, v) for v in kind.values))[self._columns[j][at]]
+        if name == "price":
+            prices, places = self._prices
+            return self._verdicts(c, prices.tolist())[places[at]]
+        raise ValueError(f"the rows of {self.category.name} say nothing of {c.attribute}")
+
+    @functools.cached_property
+    def _columns(self) -> list[np.ndarray]:
+        """Numeric attributes and kinds by column, for all products; the rows of a category lie far apart."""
+        return [np.ascontiguousarray(self.rows[name][:, j]) for name, n in (("steps", len(self.category.numeric)), ("kinds", len(self.category.kinds))) for j in range(n)]
+
+    def _verdicts(self, c: Constraint, values: Iterable[Attribute | float]) -> np.ndarray:
+        """Whether each of an attribute's values, or of the prices, satisfies a constraint on it."""
+        key = (c.attribute, c.op, c.value, c.unit)
+        if key not in self._known:
+            self._known[key] = np.array([(check(c, [v]) if isinstance(v, Attribute) else check(c, (), price=v)) is True for v in values])
+        return self._known[key]
+
+    @functools.cached_property
+    def _prices(self) -> tuple[np.ndarray, np.ndarray]:
+        """The prices that occur, and which of them each product has."""
+        return np.unique(self.rows["price"], return_inverse=True)
+
+    @functools.cached_property
+    def ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """All ids, sorted as text, and the places of their products."""
+        ids = np.array([id_of(n) for n in self.rows["n"].tolist()])
+        places = np.argsort(ids)
+        return ids[places], places
+
+    def makers(self) -> list[str]:
+        """The brands that have products here, sorted."""
+        return sorted(self.brands[b] for b in np.unique(self.rows["brand"]))
+
+    def contradiction(self, at: int) -> Contradiction | None:
+        """The false listing of the product at a place."""
+        row = self.rows[at]
+        if row["false"] < 0:
+            return None
+        spec = self.category.numeric[row["false"]]
+        return Contradiction(id_of(int(row["n"])), spec.name, *(attribute(spec, int(s)).value for s in (row["steps"][row["false"]], row["true"])))
