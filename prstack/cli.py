@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _dispatch(args)
     except UserError as e:
-        print(f"prstack: {e}", file=sys.stderr)
+        print(f"prstack: {_printable(str(e))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("prstack: stopped; the same command takes the run up again", file=sys.stderr)
@@ -44,6 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal would obey: the words of a source may stand in an error."""
+    return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
 
 
 SHORT = {

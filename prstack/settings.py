@@ -341,6 +341,8 @@ class PretrainConfig:
     """Hidden units of an expert."""
     copying: bool = True
     """Begin with two layers that copy (`trainers.copying`) instead of with random weights alone."""
+    comparing: bool = False
+    """Begin with a circuit that holds each number against the one before it (`trainers.comparing`); `world-9m` was made without."""
 
 
 @dataclass

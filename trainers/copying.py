@@ -39,7 +39,7 @@ FAINT = 0.01
 """Standard deviation of the noise on queries and keys of layer 0."""
 
 
-def set_copying(spec: ModelSpec, weights: dict[str, Tensor], generator: torch.Generator, taken: int = 0) -> None:
+def set_copying(spec: ModelSpec, weights: dict[str, Tensor], generator: torch.Generator, taken: int = 0, first: int = 0) -> None:
     """Sets the circuit in a Qwen3 checkpoint's tensors (by their Hugging Face names), in place, and leaves out the last `taken`
     dimensions of the residual stream.
 
@@ -47,7 +47,7 @@ def set_copying(spec: ModelSpec, weights: dict[str, Tensor], generator: torch.Ge
     """
     width, groups, per = spec.head_dim, spec.kv_heads, spec.heads // spec.kv_heads
     free = spec.hidden - taken
-    if spec.layers < 2 or 3 * groups * width >= free or not spec.qk_norm:
+    if spec.layers < first + 2 or 3 * groups * width >= free or not spec.qk_norm:
         raise UserError(
             f"pretrain.copying: the circuit takes 2 layers, norms on queries and keys, and hidden above 3 · kv_heads · head_dim + {taken} = {3 * groups * width + taken}; "
             f"this model has layers={spec.layers} and hidden={spec.hidden}. pretrain.copying=false begins with random weights alone"
@@ -58,9 +58,9 @@ def set_copying(spec: ModelSpec, weights: dict[str, Tensor], generator: torch.Ge
     basis[:, 1:free] = _orthonormal(free - 1, generator)
     read, slots, out = (basis[i * groups * width :][: groups * width].view(groups, width, -1) for i in range(3))
     turn = spec.rope_theta ** -(torch.arange(0, width, 2) / width)
-    _look_back(spec, weights, turn, read, slots, generator)
+    _look_back(spec, weights, turn, read, slots, generator, first)
     slow = [i + shift for shift in (0, width // 2) for i in range(width // 2) if turn[i] < SLOW]
-    q, k, v, o = (weights[f"model.layers.1.self_attn.{x}_proj.weight"] for x in "qkvo")
+    q, k, v, o = (weights[f"model.layers.{first + 1}.self_attn.{x}_proj.weight"] for x in "qkvo")
     q.mul_(0.05)
     k.mul_(0.05)
     for g in range(groups):
@@ -72,15 +72,15 @@ def set_copying(spec: ModelSpec, weights: dict[str, Tensor], generator: torch.Ge
             h = g * per + j
             q[[h * width + i for i in slow]] += mixed @ (slots[g] if j % 2 and g % 2 == 0 else read[g])
             o[:, h * width : (h + 1) * width] = out[g].T * (COPIED / per)
-    for layer in (0, 1):
+    for layer in (first, first + 1):
         for x in "qk":
             weights[f"model.layers.{layer}.self_attn.{x}_norm.weight"].fill_(SHARP)
 
 
-def _look_back(spec: ModelSpec, weights: dict[str, Tensor], turn: Tensor, read: Tensor, slots: Tensor, generator: torch.Generator) -> None:
+def _look_back(spec: ModelSpec, weights: dict[str, Tensor], turn: Tensor, read: Tensor, slots: Tensor, generator: torch.Generator, first: int) -> None:
     """Layer 0: group g looks g % 2 + 1 tokens back."""
     width, per = spec.head_dim, spec.heads // spec.kv_heads
-    q, k, v, o = (weights[f"model.layers.0.self_attn.{x}_proj.weight"] for x in "qkvo")
+    q, k, v, o = (weights[f"model.layers.{first}.self_attn.{x}_proj.weight"] for x in "qkvo")
     for w in (q, k):
         w.copy_(torch.randn(w.shape, generator=generator) * FAINT)
     amplitude = torch.zeros(width // 2)

@@ -6,8 +6,8 @@
 2. Embeddings have a standard deviation of 1, and the last norm a weight of hidden^-0.5, so that logits begin near 1. Adam's steps
    push all rare tokens the same way at the same pace; embeddings of hidden^-0.5 lose in thirty steps what tells one number from
    another.
-3. All other norms are 1. The circuit of `trainers.copying` is set where it is asked for, and numbers get their order
-   (`trainers.numbers`).
+3. All other norms are 1. Numbers get their order (`trainers.numbers`); the circuits of `trainers.copying` and
+   `trainers.comparing` are set where they are asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from trainers.comparing import set_comparing
 from trainers.copying import set_copying
 from trainers.hf_files import Writer, vocabulary
 from trainers.numbers import set_numbers
@@ -23,7 +24,7 @@ from trainers.spec import ModelSpec, read_config
 from trainers.weights import parameters
 
 
-def write_first(shell: str | Path, folder: str | Path, seed: int, copying: bool = True) -> ModelSpec:
+def write_first(shell: str | Path, folder: str | Path, seed: int, copying: bool = True, comparing: bool = False) -> ModelSpec:
     """Writes a checkpoint of `shell`'s config.json, with its tokenizer files, and returns its spec. Raises UserError."""
     spec, std = ModelSpec.from_hf(shell), float(read_config(shell).get("initializer_range", 0.02))
     generator = torch.Generator().manual_seed(seed)
@@ -40,8 +41,10 @@ def write_first(shell: str | Path, folder: str | Path, seed: int, copying: bool 
                 scale = 1.0 if name == "model.embed_tokens.weight" else std / 10 if p.name.endswith("router.weight") else std
                 weights[name] = torch.randn(shape, generator=generator) * scale
     taken = set_numbers(weights["model.embed_tokens.weight"], vocabulary(shell))
+    if comparing:
+        taken += set_comparing(spec, weights, taken)
     if copying:
-        set_copying(spec, weights, generator, taken)
+        set_copying(spec, weights, generator, taken, first=1 if comparing else 0)
     writer = Writer(folder)
     for name, tensor in weights.items():
         writer.add(name, tensor)

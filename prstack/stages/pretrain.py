@@ -58,7 +58,7 @@ def _write_init(text: PretrainConfig, init: Path) -> None:
     bpe.save(tokenizer, shell, POSITIONS)
     config = base.model_config(text, tokenizer, POSITIONS)
     (shell / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    spec = write_first(shell, init, text.seed, text.copying)
+    spec = write_first(shell, init, text.seed, text.copying, text.comparing)
     shutil.rmtree(shell)
     print(f"pretrain: {spec.parameters() / 1e6:.1f} million parameters", flush=True)
 

@@ -1,0 +1,54 @@
+"""The circuits of first weights do what they say before any training: shown in transformers on the shipped tokenizer."""
+
+import json
+
+import pytest
+import torch
+
+from prstack.errors import UserError
+from prstack.pretrain import base
+from prstack.pretrain import tokenizer as bpe
+from prstack.settings import PretrainConfig
+from prstack.stages.models import resolve_model
+from trainers.init import write_first
+
+LINES = "{a} dB (at most {b} dB) is lower, yes\n"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return bpe.load(resolve_model("world-9m"))
+
+
+def first(tmp_path, tokenizer, **settings):
+    config = PretrainConfig(comparing=True, **settings)
+    bpe.save(tokenizer, tmp_path / "shell", 1024)
+    (tmp_path / "shell" / "config.json").write_text(json.dumps(base.model_config(config, tokenizer, 1024)))
+    return write_first(tmp_path / "shell", tmp_path / "init", 0, copying=True, comparing=True)
+
+
+def test_a_number_is_held_against_the_one_before_it(tmp_path, tokenizer):
+    from transformers import AutoModelForCausalLM
+
+    spec = first(tmp_path, tokenizer)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "init", dtype=torch.float32)
+    pairs = [(a, b) for a in (7, 31, 57, 240, 900) for b in (5, 9, 28, 35, 60, 200, 260, 850, 950) if a != b]
+    ids, at = [], []
+    for a, b in pairs:
+        line = tokenizer.encode(LINES.format(a=a, b=b), add_special_tokens=False)
+        ids += line.ids
+        at.append(len(ids) - len(line.ids) + line.tokens.index("Ġis"))
+    layer = model.model.layers[3]
+    seen = {}
+    layer.self_attn.v_proj.register_forward_hook(lambda module, args, out: seen.update(v=out[0, :, 0]))
+    with torch.no_grad():
+        steps = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[1][0, :, spec.hidden - 33 - 2]
+    limits = [max(i for i in range(p) if tokenizer.id_to_token(ids[i]).strip("Ġ").isdigit()) for p in at]
+    larger, smaller = [[steps[i].item() for i, (a, b) in zip(limits, pairs) if (a > b) == wanted] for wanted in (True, False)]
+    assert min(larger) > max(smaller) + 1, "the step tells every pair"
+    assert torch.equal(seen["v"].sign()[limits], steps[limits].sign())
+
+
+def test_the_circuits_do_not_touch_each_other_and_small_models_are_refused(tmp_path, tokenizer):
+    with pytest.raises(UserError, match=r"pretrain\.comparing"):
+        first(tmp_path, tokenizer, layers=3)
