@@ -13,7 +13,8 @@ it stands:
    every weight.
 
 Measured on lines of numbers beside limits (docs/experiments/base-model.md): right in 0.80 of them after 154,000 tokens at a learning
-rate of 1e-3, where a model without it is at chance. At 3e-3 Adam's first steps take it apart.
+rate of 1e-3, where a model without it is at chance; in the whole text 0.66 to 0.87 after a million. At 3e-3 Adam's first steps take it
+apart.
 """
 
 from __future__ import annotations
