@@ -248,7 +248,7 @@ def test_a_client_that_went_away_ends_it(run):
 
 # --- what a user can get wrong -----------------------------------------------------------------------------------
 def test_what_is_missing_is_said(run, box, tmp_path):
-    with pytest.raises(UserError, match=r"there is no run under .*prstack world serve RUN"):
+    with pytest.raises(UserError, match=r"there is no run under .*`prstack world` makes a world"):
         serve(Config(runs=str(tmp_path)), [])
     with pytest.raises(UserError, match=r"world: there is no world here; run `prstack world`"):
         serve(Config(), [str(tmp_path)])
