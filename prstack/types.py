@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import BeforeValidator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 EventType = Literal["search", "view", "purchase", "review", "return", "dialogue"]
 ItemType = Literal[
@@ -69,6 +69,8 @@ class Product:
     attributes: list[Attribute] = field(default_factory=list)
     parent_id: str = ""
     available: bool = True
+    shipping: str = ""
+    """What it costs and takes to be delivered, in words."""
 
     def attribute(self, name: str) -> Attribute | None:
         return next((a for a in self.attributes if a.name == name), None)

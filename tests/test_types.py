@@ -33,6 +33,7 @@ FINGERPRINTS = {
     # schema version → fingerprint. A changed field needs a new version, its line here, and a migration in
     # prstack.store.records.MIGRATIONS that brings rows of the version before to it.
     1: "f242e1f84f327fb5",
+    2: "5fb321a3755b97dd",
 }
 
 

@@ -23,8 +23,10 @@ from prstack.types import SCHEMA_VERSION
 
 T = TypeVar("T")
 
-MIGRATIONS: dict[tuple[str, int], Callable[[dict], dict]] = {}
-"""(record name, version) → function from a row of that version to a row of the next. Version 1 is the first."""
+MIGRATIONS: dict[tuple[str, int], Callable[[dict], dict]] = {
+    ("Product", 1): lambda row: row | {"shipping": ""},
+}
+"""(record name, version) → function from a row of that version to a row of the next, of records that changed. Version 1 is the first."""
 
 MAX_LINE = 32 << 20
 """Longest JSONL line that is parsed, in bytes; a longer one is quarantined."""
@@ -169,7 +171,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict]]:
 
 def migrate(record: str, version: int, row: dict) -> dict:
     for v in range(version, SCHEMA_VERSION):
-        row = MIGRATIONS[record, v](row)
+        row = MIGRATIONS.get((record, v), dict)(row)
     return row
 
 

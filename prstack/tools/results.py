@@ -9,18 +9,24 @@ date) is shown only where it is one. Long texts are cut; limits are below.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from prstack.tools.aspects import count_aspects
+from prstack.tools.extract_goal import extract
 from prstack.tools.neutralise import READ, cell, neutralise, one_line
 from prstack.tools.schemas import MAX_ID
 from prstack.types import Attribute, Page, Product, Review
+from prstack.world.match import same_value
+from prstack.world.names import usual
 from prstack.world.units import currency, money, parse_attribute
 from prstack.world.units import price as read_price
 
 MAX_TITLE, MAX_CATEGORY, MAX_VALUE, MAX_DESCRIPTION, MAX_REVIEW, MAX_SNIPPET, MAX_PAGE = 140, 200, 120, 500, 260, 180, 3000
+MAX_SHIPPING, MAX_VARIANT, MAX_EXTRACT = 120, 160, 800
 """Longest texts, in characters."""
-MAX_REVIEWS, MAX_ATTRIBUTES = 8, 40
-"""Most reviews and attributes on a product page."""
+MAX_REVIEWS, MAX_ATTRIBUTES, MAX_VARIANTS, MAX_ASPECTS, MAX_RELATED = 8, 40, 8, 8, 3
+"""Most of each on a product page; an aspect is an attribute that reviewers speak of."""
 
 
 @dataclass(slots=True)
@@ -37,8 +43,19 @@ class Hit:
 
 
 @dataclass(slots=True)
+class Variant:
+    """A line of a product's variants; `text` says in which attributes it differs from the product."""
+
+    id: str
+    price: float | None
+    available: bool
+    text: str = ""
+
+
+@dataclass(slots=True)
 class ProductPage:
-    """What visit_product shows. `reviews`: (id, stars, text). `available` is None where the page does not say."""
+    """What visit_product shows. `reviews`: (id, stars, text). `aspects`: attribute → (reviewers who praise it, who blame it), of all
+    reviews, also those that are not shown. `related`: (id, price). `available` is None where the page does not say."""
 
     id: str
     title: str
@@ -52,6 +69,10 @@ class ProductPage:
     description: str = ""
     n_reviews: int = 0
     currency: str = "USD"
+    shipping: str = ""
+    variants: list[Variant] = field(default_factory=list)
+    aspects: dict[str, tuple[int, int]] = field(default_factory=dict)
+    related: list[tuple[str, float | None]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -84,21 +105,45 @@ def format_search(query: str, products: list[Product], page: int, hint: str = ""
     return "\n".join(lines if products or not hint else [*lines, hint])
 
 
-def format_product(p: Product, reviews: list[Review]) -> str:
+def format_product(p: Product, reviews: list[Review], variants: Sequence[Product] = (), related: Sequence[Product] = ()) -> str:
+    """A product's page: with all its reviews, its variants, and products like it. What there is none of takes no line."""
     lines = [
         f"{_id(p.id)} | {cell(p.title, MAX_TITLE)}",
         f"category: {cell(p.category, MAX_CATEGORY)}",
         f"brand: {one_line(p.brand, MAX_VALUE) or 'not stated'}",
         f"price: {_price(p)}",
         f"rating: {_rating(p)}",
-        f"availability: {'in stock' if p.available else 'out of stock'}",
-        "attributes:",
+        f"availability: {_stock(p)}",
     ]
+    if shipping := one_line(p.shipping, MAX_SHIPPING):
+        lines.append(f"shipping: {shipping}")
+    lines.append("attributes:")
     lines += [f"- {one_line(a.name.replace(':', ' '), MAX_VALUE)}: {one_line(a.value, MAX_VALUE)}" for a in p.attributes[:MAX_ATTRIBUTES]]
     lines.append(f"description: {one_line(p.description, MAX_DESCRIPTION) or 'none'}")
+    if variants:
+        lines += ["variants:", *(_variant(p, v) for v in variants[:MAX_VARIANTS])]
+    if aspects := count_aspects(reviews, MAX_ASPECTS):
+        lines += ["reviewers on:", *(f"- {name}: {_for_and_against(*counts)}" for name, counts in aspects.items())]
     lines.append("reviews:")
     lines += [f"- {_id(r.id)}, {_stars(r.rating)}: {one_line(r.text, MAX_REVIEW)}" for r in reviews[:MAX_REVIEWS]]
+    if related:
+        lines.append("related: " + ", ".join(f"{_id(q.id)} ({_price(q)})" for q in related[:MAX_RELATED]))
     return "\n".join(lines)
+
+
+def _variant(p: Product, v: Product) -> str:
+    """A variant with its price and stock, and what else differs: attributes, or else the title."""
+    differs = [f"{a.name} {a.value}" for a in v.attributes if not any(usual(a.name) == usual(b.name) and same_value(a, b) for b in p.attributes)]
+    text = one_line("; ".join(d.replace(";", ",") for d in differs) or (v.title if v.title != p.title else ""), MAX_VARIANT)
+    return f"- {_id(v.id)}, {_price(v)}, {_stock(v)}" + (f": {text}" if text else "")
+
+
+def _stock(p: Product) -> str:
+    return "in stock" if p.available else "out of stock"
+
+
+def _for_and_against(good: int, bad: int) -> str:
+    return ", ".join(f"{n} {word}" for n, word in ((good, "good"), (bad, "bad")) if n)
 
 
 def format_web_search(query: str, hits: list[tuple[Page, str]], hint: str = "") -> str:
@@ -110,14 +155,22 @@ def format_web_search(query: str, hits: list[tuple[Page, str]], hint: str = "") 
     return "\n".join(lines if hits or not hint else [*lines, hint])
 
 
-def format_web_page(page: Page) -> str:
-    return f"{_id(page.id)} | {cell(page.title, MAX_TITLE)}\nkind: {_kind(page)}\npublished: {_published(page)}\n{page_text(page.text)}"
+def format_web_page(page: Page, goal: str | None = None) -> str:
+    """A web page; with a goal, only what fits it, or the page's beginning below a line that says that nothing does."""
+    text = page_text(page.text)
+    if goal is not None:
+        found = _cut(extract(page_text(page.text, READ), goal, MAX_EXTRACT), MAX_EXTRACT + 2)
+        text = found or f'nothing on this page fits "{_echo(goal)}"; it begins:\n{_cut(text, MAX_EXTRACT)}'
+    return f"{_id(page.id)} | {cell(page.title, MAX_TITLE)}\nkind: {_kind(page)}\npublished: {_published(page)}\n{text}"
 
 
-def page_text(text: str) -> str:
-    """Text of several lines, neutralised and cut at a word near MAX_PAGE characters."""
-    text = "\n".join(" ".join(line.split()) for line in neutralise(text[:READ]).splitlines()).strip()
-    return text if len(text) <= MAX_PAGE else text[:MAX_PAGE].rsplit(None, 1)[0] + " …"
+def page_text(text: str, limit: int = MAX_PAGE) -> str:
+    """Text of several lines, neutralised and cut at a word near `limit` characters."""
+    return _cut("\n".join(" ".join(line.split()) for line in neutralise(text[:READ]).splitlines()).strip(), limit)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit].rsplit(None, 1)[0] + " …"
 
 
 def _count(n: int) -> str:
@@ -165,6 +218,9 @@ _WEB_HIT = re.compile(r"\[\d+\] (\S+) \| ([^|]*) \| (\w+) \| (\S*)")
 _TITLE = re.compile(r"(\S+) \| ([^|]*)")
 _RATING = re.compile(r"([\d.]+) stars, (\d+) reviews?")
 _REVIEW = re.compile(r"- (\S+), ([\d.]+) stars?: (.*)")
+_VARIANT = re.compile(r"- ([^\s,]+), ([^:]*), (in|out of) stock(?:: (.*))?")
+_ASPECT = re.compile(r"- ([^:]+): (?:(\d+) good)?(?:, )?(?:(\d+) bad)?")
+_RELATED = re.compile(r"([^\s,]+) \(([^)]*)\)")
 
 
 def parse_search(text: str) -> list[Hit]:
@@ -189,12 +245,20 @@ def parse_product(text: str) -> ProductPage | None:
     page, part = ProductPage(title[1], title[2]), ""
     for line in lines[1:]:
         key, _, value = line.partition(": ")
-        if line in ("attributes:", "reviews:"):
+        if line in ("attributes:", "variants:", "reviewers on:", "reviews:"):
             part = line
         elif part == "attributes:" and line.startswith("- "):
             page.attributes.setdefault(key[2:], parse_attribute(key[2:], value))
         elif part == "reviews:" and (m := _REVIEW.fullmatch(line)):
             page.reviews.append((m[1], float(m[2]), m[3]))
+        elif part == "variants:" and (m := _VARIANT.fullmatch(line)):
+            page.variants.append(Variant(m[1], read_price(m[2]), m[3] == "in", m[4] or ""))
+        elif part == "reviewers on:" and (m := _ASPECT.fullmatch(line)):
+            page.aspects[m[1]] = (int(m[2] or 0), int(m[3] or 0))
+        elif key == "related":
+            page.related = [(m[1], read_price(m[2])) for m in _RELATED.finditer(value)]
+        elif key == "shipping":
+            page.shipping = value
         elif key == "description":
             page.description, part = value, ""
         elif key == "category":

@@ -12,6 +12,8 @@ import re
 from typing import Any
 
 MAX_QUERY, MAX_ID, MAX_PAGE_NUMBER = 400, 64, 50
+SORTS = ("relevance", "price_low", "price_high", "rating", "reviews")
+"""Orders of product search."""
 
 
 def _tool(name: str, description: str, required: list[str], **properties: dict) -> dict:
@@ -30,13 +32,16 @@ SCHEMAS: list[dict] = [
         ["query"],
         query=_text("What to look for, in a few words.", MAX_QUERY),
         category=_text("Only products of this category.", 200),
+        brand=_text("Only products of this brand.", 200),
+        min_price={"type": "number", "description": "Only products from this price on.", "minimum": 0},
         max_price={"type": "number", "description": "Only products up to this price.", "minimum": 0},
         min_rating={"type": "number", "description": "Only products rated at least so, in stars.", "minimum": 0, "maximum": 5},
+        sort={"type": "string", "description": "Order of the results; relevance if not given.", "enum": list(SORTS)},
         page={"type": "integer", "description": "Page of results, from 1.", "minimum": 1, "maximum": MAX_PAGE_NUMBER},
     ),
     _tool(
         "visit_product",
-        "Open a product's page: price, availability, attributes, description and reviews.",
+        "Open a product's page: price, availability, attributes, description, variants, reviews and what they praise or blame.",
         ["product_id"],
         product_id=_text("Product id from a search result.", MAX_ID),
     ),
@@ -46,7 +51,13 @@ SCHEMAS: list[dict] = [
         ["query"],
         query=_text("What to look for, in a few words.", MAX_QUERY),
     ),
-    _tool("web_visit", "Read a web page.", ["page_id"], page_id=_text("Page id from a web search result.", MAX_ID)),
+    _tool(
+        "web_visit",
+        "Read a web page, or what of it serves a goal.",
+        ["page_id"],
+        page_id=_text("Page id from a web search result.", MAX_ID),
+        goal=_text("What to look for on the page. Leave it out to read from the beginning.", MAX_QUERY),
+    ),
 ]
 """OpenAI tools format."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prstack.tools import results, schemas
 from prstack.tools.live.errors import WebError
@@ -26,8 +26,8 @@ PER_PAGE, WEB_HITS = 10, 6
 
 
 class ToolError(Exception):
-    """A call that cannot be answered. `code`: unknown_tool, unknown_category or not_found; users' own tools (`prstack.tools.own`)
-    may give others, and `tool_failed` is one that raised."""
+    """A call that cannot be answered. `code`: unknown_tool, unknown_category, unknown_brand, not_found or invalid_arguments; users' own
+    tools (`prstack.tools.own`) may give others, and `tool_failed` is one that raised."""
 
     def __init__(self, code: str, message: str):
         super().__init__(message)
@@ -76,11 +76,17 @@ class Toolbox:
             return ToolResult(call.id, False, f"error: the tool failed ({type(e).__name__}); try another call", "internal")
         return ToolResult(call.id, True, text)
 
-    def _product_search(self, query: str, category: str | None = None, max_price: float | None = None, min_rating: float | None = None, page: float = 1) -> str:
+    def _product_search(self, query: str, page: int = 1, sort: str = "relevance", **filters: Any) -> str:
+        category, brand, low, high = (filters.get(name) for name in ("category", "brand", "min_price", "max_price"))
         if category is not None:
             self._check_category(category)
-        page = int(page)
-        ids = self.world.search.products(query, category=category, max_price=max_price, min_rating=min_rating, limit=PER_PAGE, offset=(page - 1) * PER_PAGE)
+        if not self.world.search.whole and (brand is not None or sort == "reviews"):
+            raise ToolError("invalid_arguments", "this world was made by an older prstack, which knows neither brand nor sort by reviews; leave them out")
+        if brand is not None:
+            self._check_brand(brand)
+        if low is not None and high is not None and low > high:
+            raise ToolError("invalid_arguments", f"min_price {low:g} is above max_price {high:g}; give a lower min_price or a higher max_price")
+        ids = self.world.search.products(query, sort=sort, limit=PER_PAGE, offset=(page - 1) * PER_PAGE, **filters)
         hint = "no further results" if page > 1 else "nothing matches; use other or fewer words, or drop a filter"
         return results.format_search(query, [self.world.get(i) for i in ids], page, hint)
 
@@ -94,11 +100,19 @@ class Toolbox:
             examples = ("did you mean " + " or ".join(near) + "?") if near else f"there are {len(known)}, such as {', '.join(some)};"
             raise ToolError("unknown_category", f"there is no category {one_line(category, 60)!r}; {examples} Or leave category out")
 
+    def _check_brand(self, brand: str) -> None:
+        search = self.world.search
+        if not search.has_brand(brand):
+            near, some = ([one_line(name, results.MAX_VALUE) for name in names] for names in (search.near_brands(brand), search.largest_brands()))
+            examples = ("did you mean " + " or ".join(near) + "?") if near else f"the largest are {', '.join(some)};" if some else "no product states one;"
+            raise ToolError("unknown_brand", f"there is no brand {one_line(brand, 60)!r}; {examples} Or leave brand out")
+
     def _visit_product(self, product_id: str) -> str:
         product = self.world.get(product_id.strip().strip("[]"))
         if product is None:
             raise ToolError("not_found", f"there is no product {one_line(product_id, 40)!r}; use an id from product_search results")
-        return results.format_product(product, self.world.reviews_of(product.id))
+        variants, related = self.world.variants_of(product, results.MAX_VARIANTS), self.world.related_to(product, results.MAX_RELATED)
+        return results.format_product(product, self.world.reviews_of(product.id), variants, related)
 
     def _web_search(self, query: str) -> str:
         if self.web is not None:
@@ -108,8 +122,8 @@ class Toolbox:
             hits = [(p, self.world.search.snippet(query, p.text)) for p in pages]
         return results.format_web_search(query, hits, "nothing matches; use other or fewer words")
 
-    def _web_visit(self, page_id: str) -> str:
+    def _web_visit(self, page_id: str, goal: str | None = None) -> str:
         page = (self.world.page if self.web is None else self.web.visit)(page_id.strip().strip("[]"))
         if page is None:
             raise ToolError("not_found", f"there is no page {one_line(page_id, 40)!r}; use an id from web_search results")
-        return results.format_web_page(page)
+        return results.format_web_page(page, goal)

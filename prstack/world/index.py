@@ -36,8 +36,12 @@ def analyser() -> tantivy.TextAnalyzer:
     return chain.filter(Filter.ascii_fold()).filter(Filter.stopword("english")).filter(Filter.stemmer("english")).build()
 
 
-def schema(texts: Iterable[str], numbers: Iterable[str] = (), stored: Iterable[str] = ("record",)) -> tantivy.Schema:
-    """Documents of `texts` to search, `numbers` to filter by, and `stored` bytes to read back."""
+def schema(texts: Iterable[str], numbers: Iterable[str] = (), stored: Iterable[str] = ("record",), keys: Iterable[str] = (), counts: Iterable[str] = ()) -> tantivy.Schema:
+    """Documents of `texts` to search, `numbers` to filter and sort by, and `stored` bytes to read back.
+
+    `keys`, to be found as a whole, and `counts`, more numbers, stand at the end: an index without them, of an older prstack, can be read
+    as one that has them (`Index.has`).
+    """
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("id", tokenizer_name="raw", index_option="basic")
     builder.add_integer_field("n", fast=True)
@@ -48,6 +52,10 @@ def schema(texts: Iterable[str], numbers: Iterable[str] = (), stored: Iterable[s
         builder.add_float_field(name, fast=True)
     for name in stored:
         builder.add_bytes_field(name, stored=True)
+    for name in keys:
+        builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
+    for name in counts:
+        builder.add_float_field(name, fast=True)
     return builder.build()
 
 
@@ -136,6 +144,14 @@ class Index:
 
     def _broken(self, folder: Path, e: Exception) -> UserError:
         return UserError(f"{folder}: the search index cannot be opened ({e}); remove the world and run `prstack world` again")
+
+    def has(self, key: str) -> bool:
+        """Whether the documents have this key, which an older index may lack."""
+        try:
+            self.searcher.doc_freq(key, "")
+        except ValueError:
+            return False
+        return True
 
     def ids(self, hits: Sequence[tuple[float, tantivy.DocAddress]]) -> list[bytes]:
         """The ids of hits, as UTF-8."""

@@ -2,32 +2,40 @@
 
 1. A query is cut into stemmed terms by the analyser that made the index, so that it may hold any characters; the query
    language of the engine is not used. A document scores the boosted sum over its fields; one matching term is enough.
-2. Filters (category, price, rating) exclude and do not score. Within a category the terms rank only; without one, a
+2. Filters (category, brand, price, rating) exclude and do not score. Within a category the terms rank only; without one, a
    product must match at least one term. A category is named by its whole path, the start of one, or
-   one level (`prstack.world.match.in_category`). A product without a price or rating fails a filter on it.
+   one level (`prstack.world.match.in_category`); a brand by its whole name, without regard to case. A product without a price or
+   rating fails a filter on it.
 3. Equal scores (to two decimals) are ordered by a hash of query and id: the same query always gives the same order, and
    different queries do not always show the same ones of many equal products. Of more than 60 that are equal, the first ones of
-   the catalogue take part.
+   the catalogue take part. In another order than by relevance everything that matches takes part (`prstack.world.order`).
 
 Attributes and reviews are not indexed: what decides is on the product's page.
 """
 
 from __future__ import annotations
 
+import difflib
+import functools
 import hashlib
+import json
+import math
 from pathlib import Path
 
 from tantivy import FieldType, Occur, Query
 
 from prstack.world.index import Index, PieceWriter, clean, schema
-from prstack.world.match import category_key, category_keys
+from prstack.world.match import category_key, category_keys, fold
+from prstack.world.order import ordered
 
 PRODUCT_BOOSTS = {"title": 3.0, "category_text": 2.0, "brand": 2.0, "description": 1.0}
 PAGE_BOOSTS = {"title": 2.0, "text": 1.0}
 SNIPPET = 180
 """Length of a page's snippet, in characters."""
-_MAX_TERMS, _MAX_DESCRIPTION, _TIES = 32, 4000, 60
-_PRODUCTS = schema(PRODUCT_BOOSTS, ("price", "rating"), ("record", "reviews"))
+_MAX_TERMS, _MAX_DESCRIPTION, _TIES, _BRANDS, _RAREST, _ALIKE = 32, 4000, 60, 2000, 6, 128
+_PRODUCTS = schema(PRODUCT_BOOSTS, ("price", "rating"), ("record", "reviews"), ("parent", "brand_name"), ("n_reviews",))
+SORTS = {"price_low": ("price", False), "price_high": ("price", True), "rating": ("rating", True), "reviews": ("n_reviews", True)}
+"""Orders besides relevance → the number that counts, and whether the highest comes first."""
 _PAGES = schema(PAGE_BOOSTS)
 
 
@@ -55,6 +63,11 @@ def product_fields(p: dict, record: str, reviews: str) -> dict:
         fields["price"] = float(p["price"])
     if p["rating"] is not None:
         fields["rating"] = float(p["rating"])
+    if p["parent_id"]:
+        fields["parent"] = clean(p["parent_id"])
+    if brand := fold(fields["brand"]):
+        fields["brand_name"] = brand
+    fields["n_reviews"] = float(p["n_reviews"])
     return fields
 
 
@@ -77,14 +90,22 @@ class SearchIndex:
         min_price: float | None = None,
         max_price: float | None = None,
         min_rating: float | None = None,
+        brand: str | None = None,
+        sort: str = "relevance",
         limit: int = 10,
         offset: int = 0,
     ) -> list[str]:
-        """Product ids, best first. Without a usable term, everything that passes the filters (if there are any)."""
-        found = self.product_query(query, category=category, min_price=min_price, max_price=max_price, min_rating=min_rating)
-        return _ranked(self._products, found, query, limit, offset) if found is not None else []
+        """Product ids, best first, or in one of SORTS. Without a usable term, everything that passes the filters (if there are any)."""
+        found = self.product_query(query, category=category, min_price=min_price, max_price=max_price, min_rating=min_rating, brand=brand)
+        if found is None:
+            return []
+        if sort == "relevance":
+            return _ranked(self._products, found, query, limit, offset)
+        return ordered(self._products, found, *SORTS[sort], limit, offset)
 
-    def product_query(self, query: str, *, category: str | None = None, min_price: float | None = None, max_price: float | None = None, min_rating: float | None = None) -> Query | None:
+    def product_query(
+        self, query: str, *, category: str | None = None, min_price: float | None = None, max_price: float | None = None, min_rating: float | None = None, brand: str | None = None
+    ) -> Query | None:
         """What `products` asks of the engine; None when nothing can match."""
         filters = []
         if category is not None:
@@ -93,6 +114,8 @@ class SearchIndex:
             filters.append(self._range("price", min_price, max_price))
         if min_rating is not None:
             filters.append(self._range("rating", min_rating, None))
+        if brand is not None:
+            filters.append(self._term("brand_name", fold(clean(brand))))
         text = _text_query(self._products, PRODUCT_BOOSTS, query)
         if text is None and not filters:
             return None
@@ -120,8 +143,55 @@ class SearchIndex:
         """Sorted ids of the products of a category; of more than `limit`, of the first ones in the catalogue."""
         return self._products.first_ids(self._of_category(category), limit)
 
+    @functools.cached_property
+    def whole(self) -> bool:
+        """False for an index of an older prstack, which knows neither brands as a whole nor variants nor counts of reviews."""
+        return self._products.has("brand_name")
+
+    def has_brand(self, brand: str) -> bool:
+        return self._products.searcher.doc_freq("brand_name", fold(clean(brand))) > 0
+
+    def near_brands(self, brand: str, limit: int = 3) -> list[str]:
+        """Brands that are spelled nearly so, as products spell them, the nearest first; compared with the largest brands and with
+        those that begin with the same letters."""
+        wanted, searcher = fold(clean(brand)), self._products.searcher
+        known = dict(searcher.terms_with_prefix("brand_name", "", limit=_BRANDS) + searcher.terms_with_prefix("brand_name", wanted[:2], limit=_BRANDS))
+        return [self._spelled(name) for name in difflib.get_close_matches(wanted, sorted(known), n=limit, cutoff=0.6)]
+
+    def largest_brands(self, limit: int = 3) -> list[str]:
+        """Those with the most products."""
+        return [self._spelled(name) for name, _ in self._products.searcher.terms_with_prefix("brand_name", "", limit=limit)]
+
+    def _spelled(self, brand: str) -> str:
+        hits = self._products.searcher.search(self._term("brand_name", brand), 1, count=False).hits
+        return json.loads(self._products.searcher.doc(hits[0][1]).get_first("record"))["brand"]
+
+    def variants(self, parent_id: str, limit: int) -> list[str]:
+        """Sorted ids of the products of a parent; of more than `limit`, of the first ones in the catalogue."""
+        return self._products.first_ids(self._term("parent", clean(parent_id)), limit) if self.whole else []
+
+    def alike(self, title: str, category: str, brand: str, price: float | None, parent_id: str, limit: int) -> list[str]:
+        """Ids of the products of a category whose titles share most with one, the brand aside; of equal ones, those whose price is
+        nearest. None of `parent_id`. Of more than 128 that are equal, the first ones of the catalogue take part."""
+        index = self._products
+        aside = set(index.analyser.analyze(clean(brand)))
+        found = {t: index.searcher.doc_freq("title", t) for t in _terms(index, title) if t not in aside and not t.isdigit()}
+        rarest = sorted((t for t, count in found.items() if count > 1), key=found.__getitem__)[:_RAREST]
+        parts = [(Occur.Must, Query.boost_query(self._of_category(category), 0.0))]
+        parts += [(Occur.Should, Query.term_query(index.schema, "title", t, "freq")) for t in rarest]
+        if parent_id and self.whole:
+            parts.append((Occur.MustNot, self._term("parent", clean(parent_id))))
+        hits = index.searcher.search(Query.boolean_query(parts), _ALIKE, count=False).hits
+        prices = index.searcher.fast_field_values("price", [address for _, address in hits]) if hits else []
+        far = [abs(other - price) if None not in (other, price) else math.inf for other in prices]
+        keyed = sorted((-round(score, 2), distance, id, address) for (score, address), distance, id in zip(hits, far, index.ids(hits)))
+        return [index.found(id.decode(), address) for _, _, id, address in keyed[:limit]]
+
     def _of_category(self, category: str) -> Query:
-        return Query.term_query(self._products.schema, "category", category_key(clean(category)), "basic")
+        return self._term("category", category_key(clean(category)))
+
+    def _term(self, field: str, value: str) -> Query:
+        return Query.term_query(self._products.schema, field, value, "basic")
 
     def _range(self, field: str, lower: float | None, upper: float | None) -> Query:
         bounds = {"lower_bound": None if lower is None else float(lower), "upper_bound": None if upper is None else float(upper)}

@@ -40,6 +40,7 @@ from prstack.types import History, Page, Product, Review
 from prstack.world import adapters, generated
 from prstack.world.match import category_key, category_keys
 from prstack.world.material import Contradiction, Latent, Material, Parts
+from prstack.world.related import POOL, most_alike
 from prstack.world.search import SearchIndex
 from prstack.world.spool import Spool
 from prstack.world.workers import Workers, usable_cores
@@ -200,6 +201,16 @@ class World:
     def reviews_of(self, product_id: str) -> list[Review]:
         found = self._record(product_id)
         return adapter(list[Review]).validate_json(found[1]) if found else []
+
+    def variants_of(self, product: Product, limit: int = SHOWN) -> list[Product]:
+        """The other products with the same parent, by id; none where it names no parent."""
+        ids = self.search.variants(product.parent_id, SHOWN) if product.parent_id else []
+        return [p for p in map(self.get, [i for i in ids if i != product.id][:limit]) if p is not None]
+
+    def related_to(self, product: Product, limit: int = 3) -> list[Product]:
+        """Other products of its category that are most like it and no variants of it, those in stock first."""
+        ids = self.search.alike(product.title, product.category, product.brand, product.price, product.parent_id, POOL + 1)
+        return most_alike(product, [p for p in map(self.get, [i for i in ids if i != product.id][:POOL]) if p is not None], limit)
 
     def page(self, id: str) -> Page | None:
         """The web page of an id."""

@@ -20,7 +20,7 @@ from prstack.store.records import (
     read_records,
     to_row,
 )
-from prstack.types import SCHEMA_VERSION, Event, History, Review, Trajectory, arrow_schema
+from prstack.types import SCHEMA_VERSION, Event, History, Product, Review, Trajectory, arrow_schema
 from tests.factories import trajectory
 
 GOOD = {"id": "r1", "product_id": "p1", "rating": 4.0, "text": "fine", "user_id": "u1"}
@@ -173,6 +173,15 @@ def test_a_newer_schema_is_refused_and_an_older_one_migrated(tmp_path, monkeypat
     monkeypatch.setattr(records, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     monkeypatch.setitem(records.MIGRATIONS, ("Review", SCHEMA_VERSION), lambda row: row | {"text": row["text"].upper()})
     assert next(iter(read_parquet(path, Review, pytest.fail))).text == "FINE"
+
+
+def test_products_of_version_1_say_nothing_of_shipping(tmp_path):
+    rows = [{k: v for k, v in to_row(Product("P1", "Kettle", "Kettles", available=False)).items() if k != "shipping"}]
+    schema = pa.schema([f for f in arrow_schema(Product) if f.name != "shipping"], metadata={"prstack.schema_version": "1"})
+    write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "p.parquet")
+    assert list(read_parquet(tmp_path / "p.parquet", Product, pytest.fail)) == [Product("P1", "Kettle", "Kettles", available=False, shipping="")]
+    write_table(pa.Table.from_pylist([GOOD], schema=arrow_schema(Review).with_metadata({"prstack.schema_version": "1"})), tmp_path / "r.parquet")
+    assert [to_row(r) for r in read_parquet(tmp_path / "r.parquet", Review, pytest.fail)] == [GOOD]  # which did not change
 
 
 # --- places ------------------------------------------------------------------------------------------------------

@@ -27,8 +27,10 @@ from prstack.dialogue.parse import TAGS, parse_assistant
 from prstack.dialogue.render import Renderer
 from prstack.errors import UserError
 from prstack.prompts import Prompts, sections
+from prstack.scoring.evidence import Evidence
 from prstack.stages.models import SMOLLM2, WORLD_9M, resolve_tokenizer
 from prstack.tools import results
+from prstack.tools.aspects import MAX_NAME, count_aspects
 from prstack.tools.neutralise import READ, cell, neutralise, one_line
 from prstack.tools.schemas import MAX_ID, SCHEMAS
 from prstack.tools.toolbox import Toolbox
@@ -52,9 +54,16 @@ def parts(n: int) -> tuple[str, str]:
 def in_every_field(n: int, a: str, b: str) -> tuple[Product, list[Review], Page]:
     """A product, its reviews and a page with the parts of a case in every field but the ids, by which they are asked for."""
     attributes = [Attribute(a, b), Attribute("noise level", a), Attribute(f"size {b}", "5 cm", 5.0, a[:HEAD])]
-    product = Product(f"P{n}", a, b, a, 10.5 + n, "USD", 4.5, 3, f"case{n} {b}", attributes, a[:HEAD], n % 2 == 0)
-    reviews = [Review(f"R{n}-1", product.id, 4.0, a, b[:HEAD]), Review(f"R{n}-2", product.id, 2.5, b, a[:HEAD])]
+    product = Product(f"P{n}", a, b, a, 10.5 + n, "USD", 4.5, 3, f"case{n} {b}", attributes, f"F{n}", n % 2 == 0, b)
+    praise = f"Loud. Happy with the {a[:30]} and happy with the {b[:9]}; left disappointed by the {a[-30:]}"
+    reviews = [Review(f"R{n}-1", product.id, 4.0, a, b[:HEAD]), Review(f"R{n}-2", product.id, 2.5, b, a[:HEAD]), Review(f"R{n}-3", product.id, 1.0, praise)]
     return product, reviews, Page(f"W{n}", a[:HEAD], a, f"case{n} {b}\n{a}", b, a)
+
+
+def beside(n: int, a: str, b: str) -> tuple[Product, Product]:
+    """A variant of the product with the parts in every field, and one like it."""
+    attributes = [Attribute(b, a), Attribute("noise level", b), Attribute(f"{a} size", f"; {b}")]
+    return Product(f"V{n}", b, b, a, 99.0, attributes=attributes, parent_id=f"F{n}", available=False), Product(f"N{n}", a, b, b, 7.0, attributes=attributes)
 
 
 def in_the_ids(n: int, a: str, b: str) -> tuple[Product, list[Review], Page]:
@@ -74,6 +83,8 @@ def box(tmp_path_factory):
         row = asdict(product)
         products.add(product.id, **product_fields(row, json.dumps(row), json.dumps([asdict(r) for r in reviews])))
         pages.add(page.id, **page_fields(asdict(page), json.dumps(asdict(page))))
+    for product in (p for n in range(len(CASES)) for p in beside(n, *parts(n))):
+        products.add(product.id, **product_fields(asdict(product), json.dumps(asdict(product)), "[]"))
     for name, writer in (("products", products), ("pages", pages)):
         writer.close()
         assemble(folder / "index" / name, [folder / name])
@@ -97,8 +108,10 @@ def shown(box: Toolbox, n: int) -> dict[str, str]:
         "product": ask(box, "visit_product", product_id=f"P{n}"),
         "web search": ask(box, "web_search", query=f"case{n}"),
         "web page": ask(box, "web_visit", page_id=f"W{n}"),
+        "web page, goal": ask(box, "web_visit", page_id=f"W{n}", goal=f"case{n} {CASES[n].text[:300]}"),
+        "web page, missed goal": results.format_web_page(page, f"zzz {CASES[n].text[:300]}"),
         "search, ids": ask(box, "product_search", query=f"odd{n}"),
-        "product, ids": results.format_product(odd, reviews),
+        "product, ids": results.format_product(odd, reviews, [odd], [odd]),
         "web search, ids": ask(box, "web_search", query=f"odd{n}"),
         "web page, ids": results.format_web_page(page),
     }
@@ -187,18 +200,30 @@ def test_what_is_parsed_is_what_the_records_say(box, n):
     ]
     assert found.description == one_line(product.description, results.MAX_DESCRIPTION)
     assert found.reviews == [(r.id, r.rating, one_line(r.text, results.MAX_REVIEW)) for r in reviews]
+    assert found.shipping == one_line(product.shipping, results.MAX_SHIPPING)
+    assert [(v.id, v.price, v.available) for v in found.variants] == [(f"V{n}", 99.0, False)]
+    assert found.aspects["noise level"][1] >= 1 and found.aspects == count_aspects(reviews, results.MAX_ASPECTS)
+    assert found.related == [(q.id, q.price) for q in box.world.related_to(product)] and f"V{n}" not in dict(found.related)
+    assert Evidence.from_texts([texts["product"]]).seen_ids == {product.id}
     (web,) = results.parse_web_search(texts["web search"])
     opened = results.parse_web_page(texts["web page"])
     assert (web.id, web.title, web.kind, web.published) == (opened.id, opened.title, opened.kind, opened.published) == (page.id, cell(page.title, results.MAX_TITLE), "article", "")
     assert f"case{n}" in web.snippet and opened.text == results.page_text(page.text)
 
 
+def test_most_pages_have_all_parts(box):
+    pages = [results.parse_product(shown(box, n)["product"]) for n in range(len(CASES))]
+    assert all(page.variants and page.aspects for page in pages)
+    for part in ("shipping", "related"):
+        assert sum(bool(getattr(page, part)) for page in pages) > len(CASES) / 2, part
+
+
 @each_case
 def test_a_text_is_of_its_own_kind_only(box, n):
     parsers = {"search": results.parse_search, "product": results.parse_product, "web search": results.parse_web_search, "web page": results.parse_web_page}
     for where, text in shown(box, n).items():
-        assert [kind for kind, parse in parsers.items() if parse(text)] == [where.removesuffix(", ids")]
-        assert not any(line.startswith("error: ") for line in text.split("\n")) or where == "web page"  # which has lines of its own
+        assert [kind for kind, parse in parsers.items() if parse(text)] == [where.partition(",")[0]]
+        assert not any(line.startswith("error: ") for line in text.split("\n")) or where.startswith("web page")  # which has lines of its own
         assert not text.startswith("error: ")
 
 
@@ -209,9 +234,9 @@ def test_ids_stay_one_word(box, n):
     found = results.parse_product(texts["product, ids"])
     (web,) = results.parse_web_search(texts["web search, ids"])
     opened = results.parse_web_page(texts["web page, ids"])
-    ids = [hit.id, found.id, *(r[0] for r in found.reviews), web.id, opened.id]
-    assert len(ids) == 5 and all(re.fullmatch(r"[\w.:#/@+-]{1,64}", i) and not i.endswith(":") for i in ids)
-    assert hit.price == found.price == 10.5 + n and hit.currency == found.currency == "XXX"
+    ids = [hit.id, found.id, *(r[0] for r in found.reviews), *(v.id for v in found.variants), *(i for i, _ in found.related), web.id, opened.id]
+    assert len(ids) == 7 and all(re.fullmatch(r"[\w.:#/@+-]{1,64}", i) and not i.endswith(":") for i in ids)
+    assert hit.price == found.price == found.variants[0].price == found.related[0][1] == 10.5 + n and hit.currency == found.currency == "XXX"
     assert (web.kind, web.published) == ("guide", "2026-01") == (opened.kind, opened.published)
 
 
@@ -228,6 +253,7 @@ def test_ids_and_words_that_fit_stay():
 def test_arguments_are_data_too(box, n):
     text = CASES[n].text
     calls = [("product_search", {"query": text[:400]}), ("product_search", {"query": "x", "category": f"{text[:190]} none"}), ("visit_product", {"product_id": f"?{text[:60]}"})]
+    calls += [("product_search", {"query": "x", "brand": f"{text[:190]} none"}), ("product_search", {"query": text[:400], "sort": "rating"}), ("product_search", {"query": "x", "sort": text[:100]})]
     calls += [("web_search", {"query": text[:400]}), ("web_visit", {"page_id": f"?{text[:60]}"}), (text[:100], {}), ("web_visit", {text[:100]: text[:100]})]
     for name, arguments in calls:
         result = box.call(ToolCall("c", name, json.dumps(arguments)))
@@ -271,17 +297,17 @@ def test_it_opens_no_section_and_closes_no_source_of_a_prompt(box, n):
 LONGEST_CELLS = MAX_ID + results.MAX_TITLE + results.MAX_CATEGORY + 100
 LONGEST = {
     "search": 200 + LONGEST_CELLS,
-    "product": LONGEST_CELLS + 300 + 7 * (results.MAX_VALUE + 10) + results.MAX_DESCRIPTION + 2 * (MAX_ID + results.MAX_REVIEW + 30),
+    "product": LONGEST_CELLS + 400 + 8 * (results.MAX_VALUE + 10) + results.MAX_DESCRIPTION + 3 * (MAX_ID + results.MAX_REVIEW + 30) + MAX_ID + results.MAX_VARIANT + results.MAX_ASPECTS * (MAX_NAME + 20),
     "web search": 200 + LONGEST_CELLS + results.MAX_SNIPPET,
     "web page": LONGEST_CELLS + results.MAX_PAGE + 2,
 }
-"""Most characters of the tools' texts here: one hit, three attributes, two reviews."""
+"""Most characters of the tools' texts here: one hit, three attributes, three reviews, one variant."""
 
 
 @each_case
 def test_it_is_bounded_and_can_be_shown(box, n):
     for where, text in shown(box, n).items():
-        assert len(text) <= LONGEST[where.removesuffix(", ids")], where
+        assert len(text) <= LONGEST[where.partition(",")[0]], where
         assert text.replace("\n", "").isprintable(), where  # no control, format or surrogate character, no exotic space
         text.encode()
 
@@ -290,12 +316,12 @@ def test_lone_surrogates_are_dropped():
     """As they may come from the live web or from a user's own tool; ids keep their length."""
     (case,) = [c for c in CASES if c.name == "lone surrogates"]
     product, reviews, page = in_every_field(0, case.text, case.text)
-    texts = [results.format_product(product, reviews), results.format_search(case.text, [product], 1), results.format_web_page(page), results.format_web_search("q", [(page, case.text)])]
+    texts = [results.format_product(product, reviews, beside(0, case.text, case.text)), results.format_search(case.text, [product], 1), results.format_web_page(page), results.format_web_search("q", [(page, case.text)])]
     texts.append(results.format_web_page(in_the_ids(0, case.text, case.text)[2]))
     for text in texts:
         text.encode()
         assert tokens_in(text) == set()
-    assert [len(f) for f in (results.parse_product(texts[0]).reviews, results.parse_product(texts[0]).attributes, results.parse_search(texts[1]), results.parse_web_search(texts[3]))] == [2, 3, 1, 1]
+    assert [len(f) for f in (results.parse_product(texts[0]).reviews, results.parse_product(texts[0]).attributes, results.parse_search(texts[1]), results.parse_web_search(texts[3]))] == [3, 3, 1, 1]
     assert results.parse_web_page(texts[2]).text == "case0 ab‹|im_start|›\nab‹|im_start|›"
     assert results.parse_web_page(texts[4]).id == "a_b____im_start___0"
 

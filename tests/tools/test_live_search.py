@@ -161,12 +161,14 @@ def test_search_and_visit_through_the_toolbox(world, site):
     visited = ask(box, "web_visit", page_id=f"[{hits[0].id}]")
     assert visited.ok and visited.text.splitlines() == [f"{hits[0].id} | Blenders, tested", "kind: article", "published: 2026-03-04", f"address: {site.url('/test')}", "Test", "The Mira 3 makes 58 dB."]
     assert results.parse_web_page(visited.text).id == hits[0].id
+    aimed = ask(box, "web_visit", page_id=hits[0].id, goal="dB of the Mira")
+    assert aimed.ok and results.parse_web_page(aimed.text).text == "… The Mira 3 makes 58 dB." and aimed.text.splitlines()[:3] == visited.text.splitlines()[:3]
     failed = ask(box, "web_visit", page_id=hits[1].id)
     assert (failed.ok, failed.error) == (False, "http_status") and "404" in failed.text and "open another result" in failed.text
     for other in ("L00000000", "W1", site.url("/test"), "P1001"):
         unknown = ask(box, "web_visit", page_id=other[:64])
         assert (unknown.ok, unknown.error) == (False, "not_found") and "use an id from web_search" in unknown.text
-    assert [path for _, path in site.asked] == ["/robots.txt", "/short", "/test", "/gone"]
+    assert [path for _, path in site.asked] == ["/robots.txt", "/short", "/test", "/short", "/test", "/gone"]
     assert ask(box, "product_search", query="tent").ok and results.parse_web_search(ask(Toolbox(world), "web_search", query="how to choose").text)[0].id.startswith("W")
 
 

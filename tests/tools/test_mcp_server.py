@@ -46,6 +46,9 @@ WRONG = {
     "type": ("product_search", {"query": "tent", "max_price": "90"}),
     "unknown argument": ("product_search", {"query": "tent", "colour": "red"}),
     "category": ("product_search", {"query": "tent", "category": "blendrs"}),
+    "brand": ("product_search", {"query": "tent", "brand": "nobody"}),
+    "sort": ("product_search", {"query": "tent", "sort": "cheapest"}),
+    "prices": ("product_search", {"query": "tent", "min_price": 9, "max_price": 8}),
     "not found": ("visit_product", {"product_id": "P9999999"}),
     "unknown tool": ("buy", {"product_id": "P1001"}),
     "no arguments": ("web_search", None),
@@ -130,6 +133,8 @@ async def everything(client: Client, box: Toolbox) -> None:
         ("visit_product", {"product_id": product}),
         ("web_search", {"query": "how to choose tents"}),
         ("web_visit", {"page_id": page}),
+        ("product_search", {"query": "tent", "category": "Tents", "min_price": 100, "brand": box.world.get(product).brand, "sort": "price_high"}),
+        ("web_visit", {"page_id": page, "goal": "weight of a tent"}),
     ]
     for name, arguments in right:
         text, wrong = await ask(name, arguments)
