@@ -88,7 +88,7 @@ def test_the_whole_loop_and_again(tmp_path):
     """From nothing to the report, on a base of its own and with the control; the same folder again does nothing, and says so of
     every stage."""
     run, base = tmp_path / "r", tmp_path / "base" / "pretrain" / "model"
-    text = ["pretrain.tokens=60000", "pretrain.tokenizer_documents=400", "pretrain.layers=2", "pretrain.hidden=64", "pretrain.copying=false", "trainer.steps=4", "trainer.warmup=1"]
+    text = ["pretrain.tokens=60000", "pretrain.tokenizer_documents=400", "pretrain.layers=2", "pretrain.hidden=64", "pretrain.copying=false", "pretrain.comparing=false", "trainer.steps=4", "trainer.warmup=1"]
     quiet = ["tracking.wandb=disabled", "trainer.context=4096"]
     prstack("pretrain", "preset=world_9m", *text, *quiet, f"run_dir={tmp_path / 'base'}", cwd=tmp_path)
     args = ["run", "preset=smoke", "until=report", f"trainer.model={base}", f"distill.tokenizer={base}", "distill.context=4096", "engine.max_model_len=4096"]

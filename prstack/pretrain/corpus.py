@@ -3,9 +3,8 @@
 A document is drawn by its number alone, so that any range of a corpus can be made by itself. The kinds of documents are in
 `prstack.pretrain.exercises` (short ones) and `prstack.pretrain.journeys`.
 
-The order is a curriculum of three stages (`STAGES`). First values beside limits and glances, in small steps, since comparing is learned
-last (and is not yet learned by `world-9m`: docs/experiments/base-model.md). Then short documents, where the source of what is copied is
-near and a batch holds many of them; then diaries and talks as well, which carry it over thousands of tokens.
+The order is a curriculum of three stages (`STAGES`). First values beside limits and glances, in small steps. Then short documents, where the
+source of what is copied is near and a batch holds many of them; then diaries and talks as well, which carry it over thousands of tokens.
 """
 
 from __future__ import annotations
@@ -65,8 +64,8 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.15, 4, {order: 55, glance: 20, recall: 8, ask: 10, comparing: 7}),
-    Stage(0.45, 2, SHORT | {glance: 16}),
+    Stage(0.08, 4, {order: 55, glance: 20, recall: 8, ask: 10, comparing: 7}),
+    Stage(0.4, 2, SHORT | {glance: 16}),
     Stage(1.0, 1, ALL),
 )
 """A diary or a talk is some eight times as long as the short documents, so that they hold half of the tokens of the last stage."""

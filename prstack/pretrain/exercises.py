@@ -35,11 +35,13 @@ from prstack.pretrain.pieces import (
     stars,
 )
 from prstack.pretrain.wording import plain, request, word
+from prstack.tools.aspects import count_aspects
 from prstack.tools.results import format_product, format_search, format_web_page
 from prstack.types import Attribute, Constraint, Product
 from prstack.world.complaints import complain
 from prstack.world.limits import WORDS, limit, verdict
 from prstack.world.opinions import hear_opinions
+from prstack.world.units import number_text
 
 
 def glance(rng: random.Random) -> list[Piece]:
@@ -86,6 +88,7 @@ def page(rng: random.Random) -> list[Piece]:
     category, products, reviews = stock(rng, 3)
     p = products[0]
     own = [r for r in reviews if r.product_id == p.id]
+    shown, related = own[: rng.randint(0, 4)], products[1:] if rng.random() < 0.7 else []
     asked = [(f"What is the {a.name} of {p.id}?", a.value) for a in p.attributes]
     asked += [
         (f"What does {p.title} cost?", price(p)),
@@ -96,10 +99,14 @@ def page(rng: random.Random) -> list[Piece]:
         ("How is it rated?", stars(p)),
         ("Which id does it have?", p.id),
     ]
-    for a, said, good in [o for r in own for o in hear_opinions(r.text)][:3]:
+    for a, said, good in [o for r in shown for o in hear_opinions(r.text)][:3]:
         asked.append((f"What do reviewers call the {a}?", f"{said}, which is {'praise' if good else 'blame'}"))
+    for a, counts in count_aspects(shown, 3).items():
+        asked.append((f"How many reviewers speak of the {a}?", ", ".join(f"{n} {word}" for n, word in zip(counts, ("good", "bad")) if n)))
+    if related:
+        asked.append((f"What is like {p.id}?", ", ".join(q.id for q in related)))
     rng.shuffle(asked)
-    out = [material(format_product(p, own[: rng.randint(0, 4)]) + SEPARATOR, rng)]
+    out = [material(format_product(p, shown, related=related) + SEPARATOR, rng)]
     for question, answer in asked[: rng.randint(6, 12)]:
         out += [material(question, rng), (f" {answer}\n", True)]
     return out
@@ -143,10 +150,11 @@ def order(rng: random.Random) -> list[Piece]:
             need = Constraint(name, rng.choice(("=", "!=")), rng.choice((value, wanted)))
             held, thing = f"{value} ({limit(need)})", Product("", "", "", attributes=[Attribute(name, value)])
         else:
-            top = rng.choice((12, 40, 120, 400, 999))
-            number = rng.randint(1, top)
-            at = min(max(number + rng.choice((0, 1, -1, 2, -2, 5, -5, rng.randint(-top, top))), 0), 999)
-            need, thing = Constraint("price", rng.choice(("<=", ">=")), str(at), "USD"), Product("", "", "", price=float(number))
+            top, scale = rng.choice((12, 40, 120, 400, 999)), rng.choice((1, 1, 1, 0.1, 10))
+            steps = rng.randint(1, top)
+            near = min(max(steps + rng.choice((0, 1, -1, 2, -2, 5, -5, rng.randint(-top, top))), 0), 999)
+            number, at = number_text(round(steps * scale, 1)), number_text(round(near * scale, 1))
+            need, thing = Constraint("price", rng.choice(("<=", ">=")), at, "USD"), Product("", "", "", price=float(number))
             held = f"{currency}{number}{unit} ({WORDS[need.op]} {currency}{at}{unit})"
         out += [material(held, rng), (f" {verdict(need, thing, words)}\n", True)]
     return out

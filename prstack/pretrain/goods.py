@@ -56,7 +56,13 @@ def invent(rng: random.Random) -> Category:
         numeric.setdefault(name, Numeric(name, unit, round(start, 4), round(start + max(step * 4, round(span / step) * step), 4), step, better, "owners ask for it"))
     kinds = tuple(Kind(n, tuple(rng.sample(v, rng.randint(2, len(v)))), "a matter of taste") for n, v in rng.sample(KINDS, 2))
     low = rng.uniform(8, 300)
-    return Category(noun if noun.endswith("s") else f"{noun}s", noun, (low, low * rng.uniform(2, 9)), tuple(numeric.values()), kinds, tuple(rng.sample(USES, 8)))
+    return Category(_plural(noun), noun, (low, low * rng.uniform(2, 9)), tuple(numeric.values()), kinds, tuple(rng.sample(USES, 8)))
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith(("x", "ch", "sh")):
+        return f"{noun}es"
+    return noun if noun.endswith("s") else f"{noun.removesuffix('fe')}ves" if noun.endswith("fe") else f"{noun}s"
 
 
 def _category(rng: random.Random) -> Category:

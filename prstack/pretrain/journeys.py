@@ -1,7 +1,7 @@
 """Long documents of world text: a buyer's whole way through a shelf, written down or as a conversation.
 
     diary       needs, a listing, pages one after the other, a note on each, and what is left in the end
-    ask, talk   a request and the whole way of a diary, in turns of a conversation
+    ask, talk   a request, with the search that follows from it, and the whole way of a diary, in turns of a conversation
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from prstack.pretrain.pieces import (
     needs_of,
     note,
     price,
-    searched,
+    searched_for,
 )
 from prstack.pretrain.wording import request
 from prstack.tools.results import format_product, format_search
 from prstack.types import Constraint, Product
+from prstack.world.limits import amount
 
 
 def diary(rng: random.Random) -> list[Piece]:
@@ -39,7 +40,10 @@ def ask(rng: random.Random) -> list[Piece]:
     for _ in range(2):
         category, products, _ = stock(rng, 3)
         needs = needs_of(category, products, rng)
-        turns.append(_turn(request(needs, rng), _thought(needs, rng), in_short(needs, rng), rng))
+        said = in_short(needs, rng)
+        if rng.random() < 0.5:
+            said += f"\n{_search(searched_for(category, needs), needs, rng)}"
+        turns.append(_turn(request(needs, rng), _thought(needs, rng), said, rng))
     return [piece for turn in turns for piece in turn]
 
 
@@ -56,23 +60,31 @@ def talk(rng: random.Random) -> list[Piece]:
 
 
 def _way(rng: random.Random) -> list[tuple[str, str]]:
-    """What is read and what is written then: (request, needs), (listing, what to open), (page, note and what is next) …, the last
+    """What is read and what is written then: (request, needs and search), (listing, what to open), (page, note and what is next) …, the last
     with the list. From the second on, what is written is a line of thought and what follows from it."""
     category, products, reviews = stock(rng, 10)
     needs = needs_of(category, products, rng)
     hits = rng.sample(products, rng.randint(6, 10))
     words, kept = rng.choice(VERDICTS), rng.choice(KEPT)
     opening = rng.choice(("Please show me", "Next:", "Open"))
-    steps = [(request(needs, rng), in_short(needs, rng))]
-    steps.append((format_search(searched(category, rng), hits, 1), f"{len(hits)} hits, the first is {hits[0].id}.\n{opening} {hits[0].id}"))
+    query = searched_for(category, needs)
+    steps = [(request(needs, rng), f"{in_short(needs, rng)}\n{_search(query, needs, rng)}")]
+    steps.append((format_search(query, hits, 1), f"{len(hits)} hits, the first is {hits[0].id}.\n{opening} {hits[0].id}"))
     opened = hits[: rng.randint(3, 5)]
     left: list[Product] = []
     for p, following in zip(opened, [*opened[1:], None]):
         own = [r for r in reviews if r.product_id == p.id]
         left += [p] if good(p, needs) else []
         after = f"{opening} {following.id}" if following else _left(left, needs, rng)
-        steps.append((format_product(p, own[: rng.randint(0, 4)]), f"{note(p, needs, words, kept)}\n{after}"))
+        related = rng.sample([q for q in products if q is not p], 3)
+        steps.append((format_product(p, own[: rng.randint(0, 4)], related=related), f"{note(p, needs, words, kept)}\n{after}"))
     return steps
+
+
+def _search(query: str, needs: list[Constraint], rng: random.Random) -> str:
+    """What is typed into a search, and the price that is set there."""
+    budget = next((amount(c) for c in needs if c.attribute == "price"), "")
+    return f"{rng.choice(('Search:', 'I search for', 'Typed into the search:'))} {query}" + (f", up to {budget}" if budget else "")
 
 
 def _left(left: list[Product], needs: list[Constraint], rng: random.Random) -> str:

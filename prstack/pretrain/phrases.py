@@ -22,7 +22,7 @@ from prstack.world.stock import NEUTRAL
 
 LABELS = (
     "\ncategory: ", "\nbrand: ", "\nprice: $", "\nrating: ", " stars, ", " reviews", "no reviews", "\navailability: in stock\nattributes:\n- ",
-    "\navailability: out of stock\nattributes:\n- ", "\ndescription: ", "\nreviews:", " stars: ", " star: ", ".99", ' results for "', '", page ', "user\n<tool_response>\n",
+    "\navailability: out of stock\nattributes:\n- ", "\ndescription: ", "\nreviewers on:\n- ", "\nreviews:", "\nrelated: ", " good", " bad", " stars: ", " star: ", ' results for "', '", page ', "user\n<tool_response>\n",
     "\n</tool_response>", "assistant\n", "\nkind: ", "\npublished: ", " | guide | ", " | forum | ", " | lab_test | ", " | brand | ",
 )  # fmt: skip
 DESCRIBED = (
