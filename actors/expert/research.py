@@ -24,10 +24,11 @@ from prstack.scoring.evidence import Evidence
 from prstack.settings import MistakesConfig
 from prstack.tools import results
 from prstack.tools.results import Hit, ProductPage
-from prstack.types import Constraint, ToolCall
+from prstack.types import Attribute, Constraint, ToolCall
 from prstack.world.language import hear
 from prstack.world.limits import limit, verdict
-from prstack.world.match import satisfies
+from prstack.world.match import known, same_value, satisfies
+from prstack.world.names import usual
 from prstack.world.opinions import hear_opinions, praise_words
 from prstack.world.units import money
 
@@ -222,8 +223,14 @@ def _reflect(view: View) -> str:
 def _shown(page: ProductPage, c: Constraint) -> str:
     if c.attribute == "price":
         return f"price {_price(page)}" if page.price is not None else "price"
-    a = page.attributes.get(c.attribute)
-    return f"{c.attribute} {a.value}" if a else c.attribute
+    said = known(page, c.attribute)
+    return f"{c.attribute} {said[0].value}" if said else c.attribute
+
+
+def _listed(page: ProductPage, name: str) -> Attribute | None:
+    """What the page lists of a property, under whichever name; None where owners measured something else."""
+    listed = next((a for a in page.attributes.values() if usual(a.name) == usual(name)), None)
+    return listed if listed and all(same_value(a, listed) for a in known(page, name)) else None
 
 
 def _intend(view: View, name: str, arguments: dict, rng: random.Random) -> str:
@@ -264,7 +271,7 @@ def _compare(pitched: list[ProductPage], view: View) -> str:
         cheap, dear = min(priced, key=lambda p: p.price), max(priced, key=lambda p: p.price)
         said.append(f"{cheap.title} is the cheapest at {_price(cheap)}; {dear.title} costs {_price(dear)}." if cheap is not dear else "They cost the same.")
     for name in dict.fromkeys(c.attribute for c in view.product_needs()):
-        values = [p.attributes[name].value for p in pitched if name in p.attributes]
+        values = [a.value for p in pitched if (a := _listed(p, name))]
         if len(set(values)) > 1:
             said.append(f"Their {name} differs: {', '.join(values)}.")
     return " ".join(said) or "They do not differ in what was asked for."
@@ -278,9 +285,9 @@ def _pitch(n: int, page: ProductPage, view: View) -> str:
     """One product of the report: what its page shows of every need, and what reviewers say."""
     lines = [f"{n}. [{page.id}] {page.title} — {_price(page)}"]
     for c in view.product_needs():
-        a = page.attributes.get(c.attribute)
+        a = _listed(page, c.attribute)
         if a is not None:
-            lines.append(f"- {c.attribute}: {a.value}")
+            lines.append(f"- {a.name}: {a.value}")
     wanted = {c.attribute for c in view.product_needs()}
     said = [(a, word, good) for _, _, text in page.reviews for a, word, good in hear_opinions(text) if a in wanted]
     for attribute in sorted({a for a, _, _ in said}):

@@ -20,6 +20,7 @@ from prstack.tools.toolbox import Toolbox
 from prstack.types import Attribute, Constraint, Product, ToolCall
 from prstack.world.catalogue import CATEGORIES
 from prstack.world.match import fold, satisfies
+from prstack.world.names import usual
 from prstack.world.users import natural_query
 from prstack.world.world import World
 
@@ -110,10 +111,10 @@ def _leaks(c: Constraint, search: Search) -> bool:
 
 def _tells(c: Constraint, product: Product, text: str) -> bool:
     """Whether a text about a product holds its value of an attribute: the listed one, or a measured one beside the name."""
-    text, name = fold(text), fold(c.attribute)
-    own = [a for a in (*product.attributes, Attribute("brand", product.brand)) if fold(a.name) == name and a.value]
+    text, name = fold(text), usual(c.attribute)
+    own = [a for a in (*product.attributes, Attribute("brand", product.brand)) if usual(a.name) == name and a.value]
     listed = any(re.search(rf"(?<!\w){re.escape(fold(a.value))}(?!\w)", text) for a in own)
-    return listed or (name in text and any(re.search(rf"\d ?{re.escape(fold(a.unit))}(?!\w)", text) for a in own if a.unit))
+    return listed or any(re.search(rf"\d ?{re.escape(fold(a.unit))}(?!\w)", text) for a in own if a.unit and (name in text or fold(a.name) in text))
 
 
 # --- what a search line predicts -----------------------------------------------------------------------------------

@@ -8,6 +8,9 @@
 3. Reviewers praise and blame attributes by where they lie in the category. For some products one good listed value is
    contradicted: the true value is bad, its reviewers say so, and lab tests measure it. The listing keeps its claim.
 4. Pages (`prstack.world.pages`) and users (`prstack.world.users`) are made from the same catalogue.
+5. `world.difficulty` (`prstack.world.levels`): in medium and hard worlds products come in families (`families`), a seller's listing
+   stands between the product and the reader (`listing`), owners state values (`owners`), tests and data sheets too (`press`), and
+   what can be found out is the truth, not what the listing claims (`Shelf.meet`).
 
 Every record has its own random stream, named by the seed and its number (`prstack.world.stock`), so that the same seed gives the
 same world, whichever process makes which part. A first pass over all products notes a row for each (`prstack.world.shelf`); from the
@@ -27,9 +30,10 @@ import numpy as np
 
 from prstack.settings import WorldConfig
 from prstack.store.records import encoded
-from prstack.types import History, Page, Product
-from prstack.world import stock
+from prstack.types import History, Page, Product, Review
+from prstack.world import families, listing, owners, press, stock
 from prstack.world.catalogue import BRANDS, CATEGORIES, SERIES
+from prstack.world.levels import LEVELS
 from prstack.world.material import Contradiction, Encoded, Latent, Material
 from prstack.world.pages import brand_pages, numbered, shelf_pages
 from prstack.world.shelf import ROW, Shelf
@@ -53,7 +57,7 @@ class Generated:
     """The generated world in parts (`prstack.world.material.Parts`). Product n belongs to category n modulo their number."""
 
     def __init__(self, config: WorldConfig, scratch: Path | None = None):
-        self.config, self._scratch = config, scratch
+        self.config, self.level, self._scratch = config, LEVELS[config.difficulty], scratch
         self.products = -(-config.products // PART)
         self.users = -(-config.users // USERS_A_PART)
         self._users: Users | None = None
@@ -79,11 +83,14 @@ class Generated:
         return np.lib.format.open_memmap(self._rows_file, mode="r+")
 
     def _number(self) -> None:
-        """Numbers products within their series, in the order of the catalogue, and reviews, in the order of the shelves."""
-        series = np.array(self.rows["series"])
+        """Numbers products within their series, in the order of the catalogue, and reviews, in the order of the shelves. A family
+        shares the number of its head."""
+        heads = np.flatnonzero(self.rows["head"] == np.arange(len(self.rows)))
+        series = np.array(self.rows["series"])[heads]
         order = np.argsort(series, kind="stable")
         _, first, counts = np.unique(series[order], return_index=True, return_counts=True)
-        self.rows["number"][order] = np.arange(len(series)) - np.repeat(first, counts) + 1
+        self.rows["number"][heads[order]] = np.arange(len(series)) - np.repeat(first, counts) + 1
+        self.rows["number"] = self.rows["number"][self.rows["head"]]
         before = 0
         for shelf in self.shelves:
             until = before + np.cumsum(shelf.rows["reviews"], dtype=np.int64)
@@ -100,12 +107,19 @@ class Generated:
     def shelves(self) -> list[Shelf]:
         """The categories that have products."""
         places = range(min(len(CATEGORIES), self.config.products))
-        return [Shelf(CATEGORIES[k], self.brands[k], self.rows[k :: len(CATEGORIES)], _Products(self, k)) for k in places]
+        labels = listing.label if self.level.deep else None
+        return [Shelf(CATEGORIES[k], self.brands[k], self.rows[k :: len(CATEGORIES)], _Products(self, k), labels) for k in places]
 
     def draft(self, n: int) -> Product:
-        """A product without its number and reviews."""
-        k = n % len(CATEGORIES)
-        return stock.product(self.config.seed, n, CATEGORIES[k], self.brands[k])
+        """A product without its number and reviews, all its attributes in their places and in the catalogue's units."""
+        return self._draft(n)[0]
+
+    def _draft(self, n: int) -> tuple[Product, str]:
+        """The draft, and in a deep world the colour."""
+        seed, k = self.config.seed, n % len(CATEGORIES)
+        if self.level.deep:
+            return families.product(seed, n, self.config.products, CATEGORIES[k], self.brands[k])
+        return stock.product(seed, n, CATEGORIES[k], self.brands[k]), ""
 
     def numbers(self, part: int) -> range:
         return range(part * PART, min(self.config.products, (part + 1) * PART))
@@ -118,23 +132,40 @@ class Generated:
         rows = self.rows[numbers.start : numbers.stop]
         for n, number, first in zip(numbers, rows["number"].tolist(), rows["first_review"].tolist()):
             shelf = self.shelves[n % len(CATEGORIES)]
-            p = stock.named(self.draft(n), number, shelf.category)
-            false = stock.contradict(seed, shelf, p)
-            if false:
-                self.rows["false"][n], self.rows["true"][n] = false
-            said = stock.reviews(seed, shelf, p, false, first)
+            p, colour = self._draft(n)
+            stock.named(p, number, shelf.category)
+            if self.level.deep:
+                p, said = self._listed(n, shelf, p, colour, first)
+            else:
+                false = stock.contradict(seed, shelf, p)
+                if false:
+                    self.rows["false"][n], self.rows["true"][n] = false
+                said = stock.reviews(seed, shelf, p, false, first)
             yield encoded(p), [encoded(r) for r in said]
 
+    def _listed(self, n: int, shelf: Shelf, p: Product, colour: str, first: int) -> tuple[Product, list[Review]]:
+        """A product as its seller lists it, and its reviews; notes in its row what is false and what owners tell."""
+        seed, level, row = self.config.seed, self.level, self.rows[n]
+        style = listing.style(seed, level, n, shelf.category)
+        false = stock.contradict(seed, shelf, p, level.contradicted, style.unlisted) if row["reviews"] >= owners.WITNESSES else None
+        if false:
+            row["false"], row["true"] = false
+        said = owners.said_of(seed, level, shelf, p, false, style.unlisted, first)
+        row["told"] = said.told
+        return listing.listed(seed, level, shelf.category, p, colour, n, style), said.reviews
+
     def contradictions(self) -> Iterator[Contradiction]:
-        """The false listings; known once the catalogue is written."""
+        """What the listings claim falsely or leave out; known once the catalogue is written."""
         for shelf in self.shelves:
-            for at in np.flatnonzero(shelf.rows["false"] >= 0).tolist():
-                yield shelf.contradiction(at)
+            for at in np.flatnonzero((shelf.rows["false"] >= 0) | (shelf.rows["unlisted"] > 0)).tolist():
+                if false := shelf.contradiction(at):
+                    yield false
+                yield from shelf.unlisted(at)
 
     # --- pages and users ---------------------------------------------------------------------------------------
     def pages(self) -> Iterator[Page]:
         """All pages, numbered W1 upwards; to be read once the catalogue is written."""
-        of_shelves = chain.from_iterable(self._workers.map(_pages, self, range(len(self.shelves))))
+        of_shelves = chain.from_iterable(self._workers.map(_deep_pages if self.level.deep else _pages, self, range(len(self.shelves))))
         yield from numbered(chain(of_shelves, brand_pages(self.config.seed, self.shelves)))
 
     def histories(self, part: int, world: World) -> Iterator[tuple[History, Latent]]:
@@ -160,13 +191,21 @@ class _Products(Sequence[Product]):
 def _survey(parts: Generated, part: int) -> None:
     """Notes the rows of a part's products."""
     series = {f"{b} {s}": n * len(SERIES) + m for n, b in enumerate(BRANDS) for m, s in enumerate(SERIES)}
-    rows = []
+    seed, rows = parts.config.seed, []
     for n in parts.numbers(part):
         p, k = parts.draft(n), n % len(CATEGORIES)
-        rows.append(stock.row(parts.config.seed, n, p, CATEGORIES[k], parts.brands[k], series[p.title]))
+        row = stock.row(seed, n, p, CATEGORIES[k], parts.brands[k], series[p.title])
+        if parts.level.deep:
+            style = listing.style(seed, parts.level, n, CATEGORIES[k])
+            row = (*row[:-4], families.place_of(seed, n, parts.config.products).head, style.units, style.unlisted, 0)
+        rows.append(row)
     numbers = parts.numbers(part)
     parts.rows[numbers.start : numbers.stop] = np.array(rows, dtype=ROW)
 
 
 def _pages(parts: Generated, k: int) -> list[Page]:
     return list(shelf_pages(parts.config.seed, parts.shelves[k]))
+
+
+def _deep_pages(parts: Generated, k: int) -> list[Page]:
+    return list(press.shelf_pages(parts.config.seed, parts.level, parts.shelves[k]))

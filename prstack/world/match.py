@@ -1,9 +1,11 @@
 """Does a product satisfy a constraint? Yes, no, or: the product does not say (None).
 
-1. The constraint's attribute is looked up without regard to case, underscores and hyphens; `price`, `category`,
-   `brand` and `rating` are fields of the product.
+1. The constraint's attribute is looked up by any of its names (`prstack.world.names`); `price`, `category`, `brand` and
+   `rating` are fields of the product.
 2. Numbers are compared in the constraint's unit; units that do not convert give None, never a guess.
 3. Text values are equal when they are so without regard to case, spaces and hyphens.
+4. What owners measured (`prstack.world.statements`) outweighs the list of attributes; the description counts where the list
+   says nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +16,11 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from prstack.types import Attribute, Constraint, Product
+from prstack.world.names import fold, usual
+from prstack.world.statements import stated
 from prstack.world.units import convert, measure
+
+__all__ = ["category_key", "category_keys", "check", "fold", "in_category", "known", "same_value", "satisfies", "satisfies_all"]
 
 _SAME_UNIT, _CONVERTED = 1e-9, 0.01
 """Relative tolerance of `=` between numbers: conversions are rounded on the label (1 l against 34 oz)."""
@@ -31,26 +37,33 @@ class Described(Protocol):
     price: float | None
 
 
-@functools.lru_cache(65536)
-def fold(text: str) -> str:
-    """A name or value as it is compared."""
-    return re.sub(r"[\s_\-]+", " ", text).strip().casefold()
-
-
 def satisfies(constraint: Constraint, product: Described) -> bool | None:
     """Whether a product satisfies a constraint; None when it does not say.
 
-    `product` is a Product, or what a tool showed of one (`prstack.tools.results`): anything with some of its fields.
+    `product` is a Product, or what a tool showed of one (`prstack.tools.results`): anything with some of its fields. A page's
+    `reviews` are (id, stars, text).
     """
     return check(
         constraint,
-        getattr(product, "attributes", ()),
+        known(product, constraint.attribute),
         price=product.price,
         category=product.category,
         currency=getattr(product, "currency", "USD"),
         brand=getattr(product, "brand", ""),
         rating=getattr(product, "rating", None),
     )
+
+
+def known(product: object, name: str) -> list[Attribute]:
+    """What a product, or a tool's page of one, says of an attribute: owners' measurements, else the list, else the description."""
+    name = usual(name)
+
+    def of(said: Iterable[Attribute]) -> list[Attribute]:
+        return [a for a in said if usual(a.name) == name]
+
+    listed = getattr(product, "attributes", ())
+    owners = of(a for _, _, text in getattr(product, "reviews", ()) for a in stated(text))
+    return owners or of(listed.values() if isinstance(listed, Mapping) else listed) or of(stated(getattr(product, "description", "")))
 
 
 def satisfies_all(constraints: Iterable[Constraint], product: Product) -> bool:
@@ -68,8 +81,8 @@ def check(
     brand: str = "",
     rating: float | None = None,
 ) -> bool | None:
-    """`satisfies` for what was read off a product page."""
-    name = fold(constraint.attribute)
+    """`satisfies` for attributes and fields that were picked out."""
+    name = usual(constraint.attribute)
     if name == "price":
         if price is None or (constraint.unit and constraint.unit != currency):
             return None
@@ -78,7 +91,7 @@ def check(
         if not category:
             return None
         return in_category(category, constraint.value) == (constraint.op == "=")
-    entries = [a for a in (attributes.values() if isinstance(attributes, Mapping) else attributes) if fold(a.name) == name]
+    entries = [a for a in (attributes.values() if isinstance(attributes, Mapping) else attributes) if usual(a.name) == name]
     if not entries and name == "brand" and brand:
         entries = [Attribute("brand", brand)]
     if not entries and name == "rating" and rating is not None:

@@ -34,7 +34,7 @@ class Latent:
 
 @dataclass(slots=True)
 class Contradiction:
-    """A false listing of the generated world: what the page claims of an attribute, and what is true."""
+    """What a listing of the generated world hides: what it claims of an attribute, nothing where it leaves it out, and what is true."""
 
     product_id: str
     attribute: str

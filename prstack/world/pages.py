@@ -35,18 +35,18 @@ def numbered(pages: Iterable[Page]) -> Iterator[Page]:
 def shelf_pages(seed: int, shelf: Shelf) -> Iterator[Page]:
     """The pages about a category, without numbers."""
     rng = random.Random(f"{seed}/pages/{shelf.category.name}")
-    yield _guide(shelf, rng, outdated=False)
-    yield _guide(shelf, rng, outdated=True)
+    yield guide(shelf, rng, outdated=False)
+    yield guide(shelf, rng, outdated=True)
     yield from _lab_tests(shelf, rng)
     for n in range(THREADS):
         yield _thread(shelf, rng, n)
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
     return "-".join(text.lower().split())
 
 
-def _month(rng: random.Random, first: int, last: int) -> str:
+def month(rng: random.Random, first: int, last: int) -> str:
     return f"{rng.randint(first, last)}-{rng.randint(1, 12):02d}"
 
 
@@ -57,7 +57,7 @@ def good_value(shelf: Shelf, spec: Numeric, share: float) -> float:
     return shelf.value(spec, at if spec.better == "low" else -1 - at)
 
 
-def _guide(shelf: Shelf, rng: random.Random, outdated: bool) -> Page:
+def guide(shelf: Shelf, rng: random.Random, outdated: bool) -> Page:
     c = shelf.category
     lines = [f"What should one look for in {c.name.lower()}? We asked owners and looked at what the market offers."]
     for spec in c.numeric:
@@ -68,8 +68,8 @@ def _guide(shelf: Shelf, rng: random.Random, outdated: bool) -> Page:
         lines.append(f"{kind.name.capitalize()}: {kind.why}. There are {', '.join(kind.values[:-1])} and {kind.values[-1]}.")
     lines.append("Listings are written by sellers. Where a test has measured a value, trust the test; where many owners complain, trust the owners.")
     title = f"{c.noun} buying advice from our archive" if outdated else f"How to choose: {c.name}"
-    published = _month(rng, 2016, 2019) if outdated else _month(rng, 2025, 2026)
-    return Page("", f"https://guides.example/{_slug(title)}", title, "\n".join(lines), "guide", published)
+    published = month(rng, 2016, 2019) if outdated else month(rng, 2025, 2026)
+    return Page("", f"https://guides.example/{slug(title)}", title, "\n".join(lines), "guide", published)
 
 
 def _lab_tests(shelf: Shelf, rng: random.Random) -> Iterator[Page]:
@@ -84,7 +84,7 @@ def _lab_tests(shelf: Shelf, rng: random.Random) -> Iterator[Page]:
         lines += [_measurement(shelf, at, spec, rng) for at in sample]
         lines.append("Deviations of a few per cent are within the accuracy of the bench.")
         title = f"{c.name} on the bench, part {n + 1}: {spec.name}"
-        yield Page("", f"https://bench.example/{_slug(c.name)}-{n + 1}", title, "\n".join(lines), "lab_test", _month(rng, 2024, 2026))
+        yield Page("", f"https://bench.example/{slug(c.name)}-{n + 1}", title, "\n".join(lines), "lab_test", month(rng, 2024, 2026))
 
 
 def _measurement(shelf: Shelf, at: int, spec: Numeric, rng: random.Random) -> str:
@@ -109,7 +109,7 @@ def _thread(shelf: Shelf, rng: random.Random, n: int) -> Page:
         lines.append(f"user{rng.randrange(900)}: I have the {product.title}. {opinion(spec.name, said, rng)}")
     lines.append(f"user{rng.randrange(900)}: Whatever you buy, keep the receipt.")
     title = f"{c.noun} for {use}?"
-    return Page("", f"https://forum.example/t/{_slug(c.noun)}-{n + 1}", title, "\n".join(lines), "forum", _month(rng, 2021, 2026))
+    return Page("", f"https://forum.example/t/{slug(c.noun)}-{n + 1}", title, "\n".join(lines), "forum", month(rng, 2021, 2026))
 
 
 def brand_pages(seed: int, shelves: list[Shelf]) -> Iterator[Page]:
@@ -122,4 +122,4 @@ def brand_pages(seed: int, shelves: list[Shelf]) -> Iterator[Page]:
         rng = random.Random(f"{seed}/brand/{brand}")
         goods = ", ".join(c.name.lower() for c in sold[brand])
         text = f"{brand} makes {goods}.\nFounded by {rng.randint(2, 5)} friends in a {rng.choice(('barn', 'cellar', 'shipyard', 'school workshop'))}, we still answer every letter.\nOur repair service takes everything back that carries our name."
-        yield Page("", f"https://{_slug(brand)}.example/", f"{brand}: about us", text, "brand", _month(rng, 2018, 2026))
+        yield Page("", f"https://{slug(brand)}.example/", f"{brand}: about us", text, "brand", month(rng, 2018, 2026))

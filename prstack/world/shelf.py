@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,10 +26,16 @@ ROW = np.dtype(
     [
         ("n", "i8"), ("brand", "u1"), ("series", "i4"), ("number", "i4"), ("price", "f8"), ("available", "?"),
         ("steps", "u2", (4,)), ("kinds", "u1", (2,)), ("false", "i1"), ("true", "u2"), ("reviews", "u1"), ("first_review", "i8"),
+        ("head", "i8"), ("units", "u1", (4,)), ("unlisted", "u1"), ("told", "u1"),
     ]
 )  # fmt: skip
 """`n`: the product's number in the world; `false`: place of the attribute with a false listing, -1 for none; `true`: the step of its
-true value."""
+true value; `head`: the number of the first product of its family, mostly its own; `units`: of the numeric attributes on the label
+(`prstack.world.listing.Style`); `unlisted`, `told`: places of attributes, as bits, that the listing leaves out, and that owners, tests
+or the brand's page tell."""
+
+UNITS = 3
+"""Units in which a value may be written."""
 
 
 def id_of(n: int) -> str:
@@ -51,7 +57,9 @@ class Shelf:
     brands: list[str]
     rows: np.ndarray
     products: Sequence[Product]
-    _known: dict[tuple[str, str, str, str], np.ndarray] = field(default_factory=dict)
+    labels: Callable[[Numeric, int, int], Attribute] | None = None
+    """How a seller writes a value (attribute, step, unit), in worlds where what can be found out is the truth; elsewhere the listing is."""
+    _known: dict[tuple[str, str, str, str, int], np.ndarray] = field(default_factory=dict)
 
     @functools.cached_property
     def _spread(self) -> dict[str, tuple[list[float], list[int]]]:
@@ -80,17 +88,27 @@ class Shelf:
         return np.sort(self.rows["price"])
 
     def meet(self, constraints: Sequence[Constraint], at: Any = slice(None)) -> np.ndarray:
-        """Whether each product satisfies all constraints (one at least), `at` places or everywhere (`prstack.world.match.satisfies_all`)."""
+        """Whether each product satisfies all constraints (one at least), `at` places or everywhere.
+
+        Where the listing is the truth, as `prstack.world.match.satisfies_all` says of the product; otherwise by what can be found
+        out: the label, or what owners measured where they did; a value that nobody tells satisfies nothing.
+        """
         return np.logical_and.reduce([self._one(c, at) for c in constraints])
 
     def _one(self, c: Constraint, at: Any) -> np.ndarray:
         name = fold(c.attribute)
         for j, spec in enumerate(self.category.numeric):
+            if fold(spec.name) == name and self.labels:
+                steps = range(round((spec.high - spec.low) / spec.step) + 1)
+                of_unit = [self._verdicts(c, (self.labels(spec, s, unit) for s in steps), unit) for unit in range(UNITS)]
+                units, found = self._found[j]
+                return np.choose(units[at], [verdicts[self._columns[j][at]] for verdicts in of_unit]) & found[at]
             if fold(spec.name) == name:
                 return self._verdicts(c, (attribute(spec, s) for s in range(spec.steps(0) + spec.steps(1) + 1)))[self._columns[j][at]]
         for j, kind in enumerate(self.category.kinds, len(self.category.numeric)):
             if fold(kind.name) == name:
-                return self._verdicts(c, (Attribute(kind.name, v) for v in kind.values))[self._columns[j][at]]
+                met = self._verdicts(c, (Attribute(kind.name, v) for v in kind.values))[self._columns[j][at]]
+                return met & self._found[j][1][at] if self.labels else met
         if name == "price":
             prices, places = self._prices
             return self._verdicts(c, prices.tolist())[places[at]]
@@ -98,12 +116,27 @@ class Shelf:
 
     @functools.cached_property
     def _columns(self) -> list[np.ndarray]:
-        """Numeric attributes and kinds by column, for all products; the rows of a category lie far apart."""
-        return [np.ascontiguousarray(self.rows[name][:, j]) for name, n in (("steps", len(self.category.numeric)), ("kinds", len(self.category.kinds))) for j in range(n)]
+        """Numeric attributes and kinds by column, for all products; the rows of a category lie far apart. True values where the truth
+        is what can be found out."""
+        out = [np.ascontiguousarray(self.rows[name][:, j]) for name, n in (("steps", len(self.category.numeric)), ("kinds", len(self.category.kinds))) for j in range(n)]
+        if self.labels:
+            for j in range(len(self.category.numeric)):
+                out[j] = np.where(self.rows["false"] == j, self.rows["true"], out[j])
+        return out
 
-    def _verdicts(self, c: Constraint, values: Iterable[Attribute | float]) -> np.ndarray:
+    @functools.cached_property
+    def _found(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each attribute, the unit in which every product's value is told (owners and tests use the catalogue's), and whether it is."""
+        out = []
+        for j in range(len(self.category.numeric) + len(self.category.kinds)):
+            told, hidden = self.rows["told"] >> j & 1 == 1, self.rows["unlisted"] >> j & 1 == 1
+            units = self.rows["units"][:, j] if j < len(self.category.numeric) else np.zeros(len(self.rows), "u1")
+            out.append((np.where(told | hidden, 0, units), told | ~hidden))
+        return out
+
+    def _verdicts(self, c: Constraint, values: Iterable[Attribute | float], unit: int = 0) -> np.ndarray:
         """Whether each of an attribute's values, or of the prices, satisfies a constraint on it."""
-        key = (c.attribute, c.op, c.value, c.unit)
+        key = (c.attribute, c.op, c.value, c.unit, unit)
         if key not in self._known:
             self._known[key] = np.array([(check(c, [v]) if isinstance(v, Attribute) else check(c, (), price=v)) is True for v in values])
         return self._known[key]
@@ -124,10 +157,23 @@ class Shelf:
         """The brands that have products here, sorted."""
         return sorted(self.brands[b] for b in np.unique(self.rows["brand"]))
 
+    def truth(self, at: int) -> list[Attribute]:
+        """The true attributes of the product at a place, in the catalogue's units."""
+        row, category = self.rows[at], self.category
+        steps = [row["true"] if row["false"] == j else row["steps"][j] for j in range(len(category.numeric))]
+        return [*(attribute(s, int(n)) for s, n in zip(category.numeric, steps)), *(Attribute(k.name, k.values[n]) for k, n in zip(category.kinds, row["kinds"]))]
+
+    def unlisted(self, at: int) -> list[Contradiction]:
+        """The true values that the listing of the product at a place leaves out."""
+        row = self.rows[at]
+        return [Contradiction(id_of(int(row["n"])), a.name, "", a.value) for j, a in enumerate(self.truth(at)) if row["unlisted"] >> j & 1]
+
     def contradiction(self, at: int) -> Contradiction | None:
         """The false listing of the product at a place."""
         row = self.rows[at]
         if row["false"] < 0:
             return None
         spec = self.category.numeric[row["false"]]
-        return Contradiction(id_of(int(row["n"])), spec.name, *(attribute(spec, int(s)).value for s in (row["steps"][row["false"]], row["true"])))
+        claim = int(row["steps"][row["false"]])
+        listed = self.labels(spec, claim, int(row["units"][row["false"]])) if self.labels else attribute(spec, claim)
+        return Contradiction(id_of(int(row["n"])), spec.name, listed.value, attribute(spec, int(row["true"])).value)

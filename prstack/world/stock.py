@@ -73,20 +73,24 @@ def row(seed: int, n: int, p: Product, category: Category, brands: Sequence[str]
     """What a product says of itself, as a row (`prstack.world.shelf.ROW`); what depends on others is still open."""
     steps = tuple(round((a.number - s.low) / s.step) for s, a in zip(category.numeric, p.attributes))
     kinds = tuple(k.values.index(a.value) for k, a in zip(category.kinds, p.attributes[len(steps) :]))
-    return (n, brands.index(p.brand), series, 0, p.price, p.available, steps, kinds, -1, 0, _review_stream(seed, p)[1], 0)
+    return (n, brands.index(p.brand), series, 0, p.price, p.available, steps, kinds, -1, 0, review_stream(seed, p)[1], 0, n, (0, 0, 0, 0), 0, 0)
 
 
-def _review_stream(seed: int, p: Product) -> tuple[random.Random, int]:
+def review_stream(seed: int, p: Product) -> tuple[random.Random, int]:
+    """The random stream of a product's reviews, and how many it has."""
     rng = random.Random(f"{seed}/reviews/{p.id}")
     return rng, rng.choice(REVIEWS)
 
 
-def contradict(seed: int, shelf: Shelf, p: Product) -> tuple[int, int] | None:
-    """A false listing, a good listed value whose true value is bad: (place of the attribute, step of the true value)."""
+def contradict(seed: int, shelf: Shelf, p: Product, share: float = CONTRADICTED, unlisted: int = 0) -> tuple[int, int] | None:
+    """A false listing, a good listed value whose true value is bad: (place of the attribute, step of the true value).
+
+    `share` of the products have one; never an attribute that the listing leaves out (places as bits).
+    """
     rng = random.Random(f"{seed}/contradiction/{p.id}")
-    if rng.random() >= CONTRADICTED:
+    if rng.random() >= share:
         return None
-    listed_well = [j for j, s in enumerate(shelf.category.numeric) if shelf.goodness(s, p.attributes[j].number) > GOOD]
+    listed_well = [j for j, s in enumerate(shelf.category.numeric) if not unlisted >> j & 1 and shelf.goodness(s, p.attributes[j].number) > GOOD]
     if not listed_well:
         return None
     place = rng.choice(listed_well)
@@ -100,7 +104,7 @@ def reviews(seed: int, shelf: Shelf, p: Product, false: tuple[int, int] | None, 
     if false:
         feels[false_name] = 0.0
     mean = sum(feels.values()) / len(feels)
-    rng, count = _review_stream(seed, p)
+    rng, count = review_stream(seed, p)
     out = []
     for n in range(count):
         told = rng.sample(list(feels), 2)

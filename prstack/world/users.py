@@ -10,6 +10,9 @@
    a review, a return or a service dialogue (`prstack.world.complaints`).
 3. Around it: the purchases these belong to, a search, and purchases and reviews in other categories that imply no constraint.
 
+Medium and hard worlds tell more of a history (`prstack.world.stories`), and hard ones ask for fewer valid products
+(`Level.valid`).
+
 In a category of more than `SAMPLE` products, proposals are judged, and products to speak of are looked for, among so many drawn from
 it; the ids that satisfy a need are always those of the whole category.
 """
@@ -31,9 +34,11 @@ from prstack.types import Constraint, Event, EventType, History, Product
 from prstack.world.catalogue import Category
 from prstack.world.complaints import complain
 from prstack.world.holdout import Slice, held_out_category, slice_of
+from prstack.world.levels import LEVELS
 from prstack.world.material import Latent
 from prstack.world.opinions import opinion
 from prstack.world.shelf import Shelf
+from prstack.world.stories import story
 from prstack.world.units import number_text
 
 if TYPE_CHECKING:
@@ -75,14 +80,18 @@ class Users:
             if n in numbers:
                 rng, user = random.Random(f"{self.config.seed}/user/{n}"), f"u{n + 1:05d}"
                 if need := shop.need(user, slice, rng):
-                    yield History(user, _story(user, need, shop, self.shelves, rng)), need
+                    if shop.level.deep:
+                        yield History(user, story(user, need, shop.shelf, self.shelves, self.world, rng)), need
+                    else:
+                        yield History(user, _story(user, need, shop, self.shelves, rng)), need
 
 
 class _Shop:
     """A category as needs are drawn from it."""
 
     def __init__(self, shelf: Shelf, world: World, config: WorldConfig):
-        self.shelf, self.world, self.valid_share = shelf, world, config.valid_share
+        self.level = LEVELS[config.difficulty]
+        self.shelf, self.world, self.valid_share = shelf, world, config.valid_share * self.level.valid
         self.category: Category = shelf.category
         self.size = len(shelf.products)
         rng = random.Random(f"{config.seed}/sample/{self.category.name}")

@@ -14,17 +14,22 @@ from prstack.world.language import say
 from prstack.world.world import World, build
 
 
+@pytest.fixture(scope="module", params=["easy", "medium", "hard"])
+def difficulty(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def training(tmp_path_factory):
+def training(difficulty, tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
-    build(WorldConfig(products=420, users=60), folder)
+    build(WorldConfig(products=420, users=60, difficulty=difficulty), folder)
     return World.open(folder)
 
 
 @pytest.fixture(scope="module")
-def evaluation(tmp_path_factory):
+def evaluation(difficulty, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluation")
-    build(WorldConfig(products=420, users=60, seed=EvaluationConfig().world_seed, split="evaluation"), folder)
+    build(WorldConfig(products=420, users=60, seed=EvaluationConfig().world_seed, split="evaluation", difficulty=difficulty), folder)
     return World.open(folder)
 
 
@@ -36,6 +41,15 @@ def test_no_held_out_need_is_trained_on(training, evaluation):
     assert not any(held_out(*need) for need in needs(training))
     of_evaluation = {need for need in needs(evaluation) if held_out(*need)}
     assert of_evaluation and not of_evaluation & set(needs(training))
+
+
+def test_no_text_is_in_both(training, evaluation, difficulty):
+    """In deep worlds; easy ones have few sentences."""
+    if difficulty == "easy":
+        pytest.skip("its descriptions are of few words")
+    both = {p.description for p in training.products()} & {p.description for p in evaluation.products()}
+    both |= {r.text for r in training.reviews() if len(r.text) > 60} & {r.text for r in evaluation.reviews()}
+    assert len(both) <= 2, both
 
 
 def test_no_product_is_in_both(training, evaluation):

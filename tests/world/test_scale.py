@@ -34,7 +34,7 @@ from prstack.world.workers import Workers
 from prstack.world.world import World, build
 
 SMALL = {"products": 420, "users": 42}
-HASH = "22e4abaf44f1b30f3e10636bc44813e909d24fd5b6339b8c88437cfe298af9de"
+HASH = "a1d282a580f409c35e89cd7208b5d9609a6baf6a13a76129c000498dc58ce6a4"
 QUERIES = ("blender noise level", "quiet desk lamp for shared desks", "headphones", "aurel mira", "tent", "anything for weekend trips")
 
 
@@ -78,7 +78,7 @@ def test_segments_stand_in_the_order_of_the_catalogue(tmp_path, monkeypatch):
         pieces.append(tmp_path / f"piece-{numbers.start}")
         writer = product_writer(pieces[-1], numbers.start)
         for n in numbers:
-            row = {"category": "Lamps", "title": f"Lamp {n}", "brand": "Aurel", "description": "A lamp.", "price": 5.0, "rating": None}
+            row = {"category": "Lamps", "title": f"Lamp {n}", "brand": "Aurel", "description": "A lamp.", "price": 5.0, "rating": None, "n_reviews": 0, "parent_id": ""}
             writer.add(f"L{n}", **product_fields(row, f'"{n}"', "[]"))
         writer.close()
     no_pages = page_writer(tmp_path / "no-pages")

@@ -27,6 +27,11 @@ def test_search_prints_what_the_tool_answers(runs, capsys):
     code, out, _ = run(capsys, "world", "search", "quiet blender", "max_price=120", f"runs={runs}")
     hits = results.parse_search(out.rstrip("\n"))
     assert code == 0 and hits and all(h.price <= 120 for h in hits)
+    code, out, _ = run(capsys, "world", "search", "blender", "category=Blenders", "min_price=60", "sort=price_low", f"runs={runs}")
+    prices = [h.price for h in results.parse_search(out.rstrip("\n"))]
+    assert code == 0 and prices == sorted(prices) and prices[0] >= 60
+    code, out, _ = run(capsys, "world", "search", "blender", "brand=Nobody", f"runs={runs}")
+    assert code == 1 and out.startswith("error: there is no brand 'Nobody'")
     code, out, _ = run(capsys, "world", "search", "blender", "category=Blendres", f"runs={runs}")
     assert code == 1 and out.startswith("error: there is no category") and "Blenders" in out
 
@@ -68,6 +73,7 @@ def test_a_hostile_category_cannot_write_to_the_terminal(capsys):
         (["world", "import"], "world=amazon, webshop, shoppingbench, tau_retail or table"),
         (["world", "search", "x", "prize=3"], "unknown key prize"),
         (["world", "search", "x", "max_price=-1"], "search.max_price"),
+        (["world", "search", "x", "sort=cheapest"], "search.sort"),
         (["world", "stats", "nowhere"], "nowhere"),
         (["world", "search", "x", "y"], "settings are written key=value"),
     ],

@@ -1,0 +1,84 @@
+"""Families: products of one series and number that differ in one thing, each with its own id, price and stock.
+
+1. The products of a category stand in blocks of three neighbours. A block's own random stream says which of them belong together:
+   none, two or all. So a product's family is known from its number alone, in any process.
+2. The first of a family is drawn as any product is (`prstack.world.stock.product`). The others are drawn from the same stream and
+   then differ along the family's axis: an attribute of kind, a size (capacity, light, power), or the colour.
+3. Price and stock are a member's own; a larger size costs more.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prstack.types import Attribute, Product
+from prstack.world import stock
+from prstack.world.catalogue import CATEGORIES, COLOURS, Category
+from prstack.world.shelf import attribute, id_of
+
+BLOCK = 3
+PATTERNS = ((0, 1, 2), (0, 1, 2), (0, 0, 2), (0, 0, 0))
+"""For each product of a block, which one heads its family; each pattern is as likely as the others."""
+SIZES = ("capacity", "battery capacity", "tank capacity", "floor area", "cord length", "reach", "power", "output power", "brightness", "clean air rate", "refresh rate")
+"""Attributes in which the members of a family may differ as sizes do."""
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """Where a product stands in its family. `head`: the number of the first one; `member`: 0 for that, 1 and 2 for the others."""
+
+    head: int
+    member: int
+    parent_id: str
+    """Empty for a product without a family."""
+
+
+def place_of(seed: int, n: int, products: int) -> Place:
+    """The place of the product of a number, in a catalogue of so many."""
+    count = len(CATEGORIES)
+    k, at = n % count, n // count
+    first = at - at % BLOCK
+    pattern = random.Random(f"{seed}/families/{k}/{first}").choice(PATTERNS)
+    head = pattern[at - first]
+    members = [m for m in range(BLOCK) if pattern[m] == head and (first + m) * count + k < products]
+    number = (first + head) * count + k
+    return Place(number, members.index(at - first), id_of(number) if len(members) > 1 else "")
+
+
+def product(seed: int, n: int, products: int, category: Category, brands: Sequence[str]) -> tuple[Product, str]:
+    """A product by its number, as it truly is, under its series' name; and its colour."""
+    place = place_of(seed, n, products)
+    p = stock.product(seed, place.head, category, brands)
+    rng = random.Random(f"{seed}/family/{place.head}")
+    colours = rng.sample(COLOURS, BLOCK)
+    p.id, p.parent_id = id_of(n), place.parent_id
+    if not place.member:
+        return p, colours[0]
+    sizes = [j for j, s in enumerate(category.numeric) if s.name in SIZES]
+    axis = rng.choice(("kind", "size", "colour") if sizes else ("kind", "kind", "colour"))
+    own = random.Random(f"{seed}/variant/{n}")
+    dearer = own.uniform(-0.06, 0.1)
+    if axis == "kind":
+        j = len(category.numeric) + rng.randrange(len(category.kinds))
+        kind = category.kinds[j - len(category.numeric)]
+        others = [v for v in kind.values if v != p.attributes[j].value]
+        rng.shuffle(others)
+        p.attributes[j] = Attribute(kind.name, others[place.member - 1])
+    elif axis == "size":
+        j, share = rng.choice(sizes), rng.uniform(0.1, 0.2)
+        p.attributes[j], up = _resized(category.numeric[j], p.attributes[j], place.member, share)
+        dearer += up * 0.15
+    price = p.price * (1 + dearer)
+    p.price = round(price) - 0.01 if price >= 100 else round(price * 2) / 2
+    p.available = own.random() < stock.AVAILABLE
+    return p, colours[place.member if axis == "colour" else 0]
+
+
+def _resized(spec, a: Attribute, member: int, share: float) -> tuple[Attribute, int]:
+    """An attribute so many sizes of `share` of the range up, or down where there is no room; and by how many."""
+    last = round((spec.high - spec.low) / spec.step)
+    here, size = round((a.number - spec.low) / spec.step), max(1, round(share * last))
+    steps = here + member * size
+    return (attribute(spec, steps), member) if steps <= last else (attribute(spec, here - member * size), -member)
