@@ -36,7 +36,7 @@ class Request:
 
     task: str
     """What the turn is for: "<role>.<step>", such as "supervisor.check_plan"."""
-    role: Role
+    role: Role | Literal["judge"]
     messages: list[dict]
     tools: list[dict] | None = None
     tool_choice: Choice = "auto"

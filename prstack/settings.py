@@ -35,7 +35,11 @@ class WorldConfig:
     users: Positive = 400
     """Number of generated users (worlds without users of their own included)."""
     valid_share: Share = 0.35
-    """Generated world: share of the first search hits that a typical query's constraints leave standing."""
+    """Generated world: share of the first search hits that a typical query's constraints leave standing (hard: three quarters of it)."""
+    difficulty: Literal["easy", "medium", "hard"] = "easy"
+    """Generated world. `medium`: families of variants, values that are not listed or stand in other units, false listings that count,
+    written-out texts, histories with views. `hard`: also other names, careless sellers, more false listings, outdated tests, and
+    fewer valid products among the first hits (docs/generated-world.md)."""
     split: Literal["train", "evaluation", "all"] = "train"
     """Generated world: the needs that its users have. `train`: none that is held out (`prstack.world.holdout`);
     `evaluation`: a quarter in held-out categories, a quarter with held-out combinations of attributes in the others, half
@@ -309,6 +313,40 @@ class EvaluationConfig:
     """Share of valid products among the first search hits in the world that is held out, as world.valid_share in training."""
     compare: str = "sft"
     """The subject whose differences to all others are given with their intervals."""
+    judge: str = "none"
+    """Who marks the greedy reports beside those of the reference (RACE, docs/scoring.md). `none`; `expert`: checks by rule, no language
+    model; or a model, named as engine.model is."""
+    reference: str = "expert"
+    """The subject whose reports are the reference of RACE."""
+    judge_repeats: Positive = 1
+    """Judgements of a pair in each of its two orders; a model gives more than one at temperature 0.7."""
+
+
+Weight = typing.Annotated[float, Check(ge=0, allow_inf_nan=False)]
+
+
+@dataclass
+class RewardConfig:
+    """What an episode is worth to a policy: a weighted sum of terms in [0, 1], each on record (`prstack.scoring.reward`)."""
+
+    rubric: Weight = 1.0
+    """Weight of the verifiable rubric score of the report."""
+    grounding: Weight = 0.3
+    """Weight of the claims that a tool result supports: as share of all claims, and of what the rubric asks for."""
+    products: Weight = 0.3
+    """Weight of the products that are known to satisfy every constraint, up to list_length."""
+    format: Weight = 0.2
+    """Weight of the form: valid tool calls, and one report in its tags."""
+    redundancy: Weight = 0.3
+    """Taken off for repeated calls, or repeated text in the report: the larger share times this."""
+    length: Weight = 0.3
+    """Taken off for a report longer than max_report_words; all of it at twice as many."""
+    list_length: Positive = 3
+    """Products after which more earn nothing."""
+    max_report_words: Positive = 600
+    """Words of a report that cost nothing."""
+    extra: list[str] = field(default_factory=list)
+    """Your own terms: import paths with a weight, `package.module:function=0.5` (docs/scoring.md). A negative weight is a penalty."""
 
 
 @dataclass
@@ -319,8 +357,8 @@ class PretrainConfig:
     """Seed of the text and of the first weights."""
     tokens: Positive = 10_000_000
     """Tokens of text that are made; trainer.epochs or trainer.steps say how often they are seen."""
-    vocabulary: typing.Annotated[int, Check(ge=512)] = 5120
-    """Tokens of the tokenizer that is made from the text; some 2,100 of them are groups of digits."""
+    vocabulary: typing.Annotated[int, Check(ge=512)] = 7168
+    """Tokens of the tokenizer that is made from the text; some 4,100 of them are numbers."""
     tokenizer_documents: Positive = 4000
     """Documents that the tokenizer is made from."""
     layers: Positive = 6
@@ -341,8 +379,8 @@ class PretrainConfig:
     """Hidden units of an expert."""
     copying: bool = True
     """Begin with two layers that copy (`trainers.copying`) instead of with random weights alone."""
-    comparing: bool = False
-    """Begin with a circuit that holds each number against the one before it (`trainers.comparing`); `world-9m` was made without."""
+    comparing: bool = True
+    """Begin with a circuit that holds each number against the one before it (`trainers.comparing`)."""
 
 
 @dataclass
@@ -426,10 +464,16 @@ class SearchConfig:
 
     category: str | None = None
     """Only products of this category, or under it."""
+    brand: str | None = None
+    """Only products of this brand."""
+    min_price: typing.Annotated[float, Check(ge=0)] | None = None
+    """Only products from this price on."""
     max_price: typing.Annotated[float, Check(ge=0)] | None = None
     """Only products up to this price."""
     min_rating: typing.Annotated[float, Check(ge=0, le=5)] | None = None
     """Only products rated at least so, in stars."""
+    sort: Literal["relevance", "price_low", "price_high", "rating", "reviews"] = "relevance"
+    """Order of all that matches."""
     page: Positive = 1
     """Page of results."""
 

@@ -1,4 +1,4 @@
-"""The expert policy: a deterministic, seeded teacher for the three roles (`engine=expert`).
+"""The expert policy: a deterministic, seeded teacher for the three roles (`engine=expert`), and a judge by rule.
 
 It is an engine like any other: messages in, assistant text out. It sees what a model would see, the rendered prompts and
 the tool results in them, and holds no handle to the world or its truth. Everything it says follows from the request's
@@ -14,10 +14,10 @@ from dataclasses import asdict
 from typing import Any
 
 from actors.engine import INITIAL_WEIGHTS, Completion, EngineError, Request, Sample, Sampling
-from actors.expert import research, supervisor, user
+from actors.expert import judge, research, supervisor, user
 from prstack.settings import MistakesConfig
 
-ROLES = {"user": user.reply, "supervisor": supervisor.reply}
+ROLES = {"user": user.reply, "supervisor": supervisor.reply, "judge": judge.reply}
 
 
 class ExpertEngine:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.grounding import ground
-from prstack.scoring.products import e_prod
+from prstack.scoring.products import e_prod, pitched_on_merit
 from prstack.scoring.report import Report, parse_report
 from prstack.scoring.rubric import score
 from prstack.scoring.verdicts import spoken_verdicts
@@ -51,8 +51,12 @@ class EpisodeMetrics:
     score_given_valid: float | None
     """`score` of an episode with a report and at least one valid call."""
     e_prod: int
+    e_prod_merit: int
+    """Those of `e_prod` that are known, by what the tools showed, to satisfy every constraint of the rubric."""
     grounding: float | None
     """Share of the report's claims that a tool result supports."""
+    grounding_recall: float | None
+    """Of what the rubric asks for and the pages of listed products answer, the share that the report states with support."""
     listed: int
     """Distinct products that the report pitches, invented ones included."""
     valid_listed: int
@@ -97,7 +101,7 @@ def measure(trajectory: Trajectory, truth: Truth, list_length: int = LIST_LENGTH
     attempts = [s for s in steps if s.state == "toolcall" or s.tool_call is not None]
     valid_calls = sum(s.tool_call is not None and s.tool_result is not None and s.tool_result.ok for s in attempts)
     points = score(report, trajectory.rubric, evidence).score if text is not None else 0.0
-    grounding = ground(report, evidence)
+    grounding = ground(report, evidence, trajectory.rubric)
 
     listed = report.product_ids
     valid_listed = sum(i in truth.valid_ids for i in listed)
@@ -118,7 +122,9 @@ def measure(trajectory: Trajectory, truth: Truth, list_length: int = LIST_LENGTH
         score=points,
         score_given_valid=points if valid_calls and text is not None else None,
         e_prod=len(e_prod(report, evidence)),
+        e_prod_merit=len(pitched_on_merit(report, evidence, trajectory.rubric)),
         grounding=grounding.precision if grounding.findings else None,
+        grounding_recall=grounding.recall,
         listed=len(listed),
         valid_listed=valid_listed,
         invalid_listed=len(listed) - valid_listed,

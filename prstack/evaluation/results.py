@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from prstack.evaluation.bootstrap import by_query, paired_by_query
 from prstack.evaluation.metrics import EpisodeMetrics
+from prstack.evaluation.power import POINTS, queries_needed, spread_by_query
 from prstack.evaluation.table import aggregate
 from prstack.evaluation.tasks import Task
 from prstack.world.holdout import Slice
@@ -37,7 +38,8 @@ class Measured:
 
 def summarise(measured: Sequence[Measured], subjects: Sequence[str], compare: str) -> dict[str, Any]:
     """`subjects`, `greedy`, `sampled`: subject → row; `slices`: slice → subject → row; `differences` of `compare` to the
-    others. Subjects in the given order; one without conversations of a kind has no row there."""
+    others; `power`: how many queries a difference of the score needs. Subjects in the given order; one without conversations of a
+    kind has no row there."""
     slices = {name: _rows([m for m in measured if m.task.slice == name], subjects) for name in get_args(Slice)}
     return {
         "subjects": _rows(measured, subjects),
@@ -45,6 +47,7 @@ def summarise(measured: Sequence[Measured], subjects: Sequence[str], compare: st
         "sampled": _rows([m for m in measured if m.n > 0], subjects),
         "slices": {name: rows for name, rows in slices.items() if rows},
         "differences": list(_differences(measured, subjects, compare)),
+        "power": list(_power(measured, subjects, compare)),
     }
 
 
@@ -63,3 +66,11 @@ def _differences(measured: Sequence[Measured], subjects: Sequence[str], compare:
             ours, theirs = by_query(of[compare], metric), by_query(of[other], metric)
             if ours.keys() & theirs.keys():
                 yield {"a": compare, "b": other, "metric": metric} | asdict(paired_by_query(ours, theirs))
+
+
+def _power(measured: Sequence[Measured], subjects: Sequence[str], compare: str) -> Iterator[dict[str, Any]]:
+    """For each pair of which the spread by query is known: the queries that a difference of `POINTS` in the score needs."""
+    of = {name: by_query(((m.task.id, m.metrics) for m in measured if m.subject == name), "score") for name in subjects}
+    for other in (name for name in subjects if compare in of and name != compare):
+        if spread := spread_by_query(of[compare], of[other]):
+            yield {"a": compare, "b": other, "metric": "score", "difference": POINTS, "spread": spread, "queries": queries_needed(spread)}

@@ -32,11 +32,12 @@ Column = tuple[str, str, str]
 
 COLUMNS: tuple[Column, ...] = (
     ("score", "score", ".3f"),
-    ("score_given_valid", "score |\nvalid", ".3f"),
+    ("score_given_valid", "score,\nvalid", ".3f"),
     ("e_prod", "E.Prod", ".2f"),
+    ("e_prod_merit", "on\nmerit", ".2f"),
     ("grounding", "grounding", ".0%"),
     ("call_validity", "valid\ncalls", ".0%"),
-    ("finished", "finished", ".0%"),
+    ("finished", "with\nreport", ".0%"),
     ("precision_at_k", "precision\n@k", ".0%"),
     ("listed", "listed", ".2f"),
     ("valid_minus_invalid", "valid −\ninvalid", "+.2f"),
@@ -51,6 +52,17 @@ VERDICTS: tuple[Column, ...] = (
     ("verdict_refuse_accuracy", "invalid ones\ndropped", ".0%"),
     ("accept_accuracy", "valid ones\nlisted", ".0%"),
     ("refuse_accuracy", "invalid ones\nnot listed", ".0%"),
+)
+RACE: tuple[Column, ...] = (
+    ("overall", "RACE", ".3f"),
+    ("low", "from", ".3f"),
+    ("high", "to", ".3f"),
+    ("comprehensiveness", "compre-\nhensive", ".3f"),
+    ("insight", "insight", ".3f"),
+    ("instruction_following", "instruc-\ntions", ".3f"),
+    ("readability", "readable", ".3f"),
+    ("position_bias", "position\nbias", "+.3f"),
+    ("unjudged", "un-\njudged", ",d"),
 )
 STYLE: dict[str, Any] = {"title_justify": "left", "box": box.SIMPLE_HEAD, "pad_edge": False, "collapse_padding": True}
 
@@ -75,7 +87,7 @@ def evaluation_tables(results: Mapping[str, Any]) -> Group:
     """What results.json holds (`prstack.stages.evaluate`): all subjects over all their conversations, greedy beside sampled
     ones, by slice, verdicts, and the paired differences. A table without content is left out."""
     subjects, sampled, slices = results["subjects"], results.get("sampled"), results.get("slices")
-    tables = [subject_table("Evaluation" + (", greedy and sampled answers together" if sampled else ""), subjects, COLUMNS)]
+    tables: list[Any] = [subject_table("Evaluation" + (", greedy and sampled answers together" if sampled else ""), subjects, COLUMNS)]
     if sampled:
         tables.append(side_by_side("Greedy and sampled", {"greedy": results["greedy"], "sampled": sampled}, DECODING))
     if slices:
@@ -83,6 +95,10 @@ def evaluation_tables(results: Mapping[str, Any]) -> Group:
     tables.append(subject_table("Verdicts on opened products: in the reasoning, and by the report", subjects, VERDICTS))
     if results.get("differences"):
         tables.append(difference_table(results["differences"]))
+    if results.get("race"):
+        tables.append(race_table(results["race"]))
+    if results.get("power"):
+        tables.append(clean(power_line(results["power"])))
     return Group(*tables)
 
 
@@ -122,6 +138,24 @@ def difference_table(differences: Sequence[Mapping[str, Any]]) -> Table:
         numbers = (f"{d[name]:+.3f}" for name in ("mean_difference", "low", "high"))
         table.add_row(clean(d["a"]), clean(d["b"]), clean(d["metric"]), *numbers, f"{d['n']:,}", mark)
     return table
+
+
+def race_table(race: Mapping[str, Any]) -> Table:
+    """A row a subject: RACE against the reference with its interval, by dimension, and what it rests on (`prstack.stages.judging`)."""
+    by = "by rule, not by a language model" if race["by_rule"] else f"by {race['judge']}"
+    title = f"RACE against {race['reference']} (0.5: as good), judged {by}"
+    if agreed := (race.get("agreement") or {}).get("spearman"):
+        title += f"; Spearman with the verifiable score {agreed['value']:.2f} ({agreed['low']:.2f} to {agreed['high']:.2f})"
+    table = _table(title, [heading for _, heading, _ in RACE])
+    for subject, row in race["subjects"].items():
+        table.add_row(clean(subject), *(_shown(row.get(name), form) for name, _, form in RACE))
+    return table
+
+
+def power_line(power: Sequence[Mapping[str, Any]]) -> str:
+    """What a difference needs, in one sentence; `power` as in results.json."""
+    needs = ", ".join(f"{p['queries']:,} queries against {p['b']}" for p in power)
+    return f"To find a difference of {power[0]['difference']:g} in the {power[0]['metric']} of {power[0]['a']} (80 % power) needs about {needs}."
 
 
 def _table(title: str, headings: Sequence[str]) -> Table:

@@ -1,7 +1,7 @@
 """The prompts of every role: one template a file, its purpose and variables in the comment at its head.
 
-`Prompts(folder)` lays a user's folder of templates over these; `version` is a hash of what is then in force, and goes into
-every trajectory. Data stands under `## Heading` lines, as text or as one JSON object a line, so that scripted agents can
+`Prompts(folder)` lays a user's folder of templates over these; `version` is a hash of what is then in force for the three roles, and
+goes into every trajectory. A judge's prompts make no trajectory: they are no part of it, and `hash` gives each its own. Data stands under `## Heading` lines, as text or as one JSON object a line, so that scripted agents can
 read the same prompts that models read (`sections`). Free text is inserted with `| body`, so that it cannot open a section.
 """
 
@@ -39,8 +39,14 @@ class Prompts:
                 raise UserError(f"agents.prompts={folder}: no such folder")
             if unknown := sorted(p.stem for p in own.glob("*.jinja") if p.stem not in self.names):
                 raise UserError(f"agents.prompts={folder}: no prompt is called {unknown[0]} (there are: {', '.join(self.names)})")
-        sources = [self._env.loader.get_source(self._env, f"{n}.jinja")[0] for n in self.names]
-        self.version = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:12]
+        self.version = self.hash(*(n for n in self.names if not n.startswith("judge_")))
+
+    def hash(self, *names: str) -> str:
+        """A hash of the templates of these names, as they are in force. Raises UserError for an unknown name."""
+        if unknown := [n for n in names if n not in self.names]:
+            raise UserError(f"no prompt is called {unknown[0]}")
+        sources = [self._env.loader.get_source(self._env, f"{n}.jinja")[0] for n in names]
+        return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:12]
 
     def render(self, name: str, **values: object) -> str:
         """The text of a prompt. Raises UserError for an unknown name, jinja2.UndefinedError for a missing value."""

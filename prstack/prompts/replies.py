@@ -108,6 +108,21 @@ def verdict_schema(state: str) -> dict:
     return _object(items=_array(finding, 1, 4), reason=_text(160), **score, decision=_enum(typing.get_args(Decision)))
 
 
+def marks_schema(n: int) -> dict:
+    """`n` criteria in their order: a reason, then the marks of both reports, from 0 to 10 by halves."""
+    mark = {"enum": [i / 2 for i in range(21)]}
+    one = [_object(n={"const": i + 1}, reason=_text(240), a=mark, b=mark) for i in range(n)]
+    return _object(marks=_array(one[-1], n, n) | {"prefixItems": one})
+
+
+def criteria_schema(dimensions: typing.Iterable[str]) -> dict:
+    """A reason, weights of the dimensions, and three to eight criteria with their weights in each."""
+    dimensions, weight = list(dimensions), {"enum": [i / 20 for i in range(1, 20)]}
+    one = _object(criterion=_text(120) | {"minLength": 8}, explanation=_text(300), weight=weight)
+    weights, criteria = ({d: v for d in dimensions} for v in (weight, _array(one, 3, 8)))
+    return _object(reason=_text(400), dimension_weight=_object(**weights), criterions=_object(**criteria))
+
+
 def read_json(text: str) -> dict | None:
     """The first JSON object in a reply (models wrap it in prose and fences); None when there is none."""
     decoder = json.JSONDecoder()

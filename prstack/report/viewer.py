@@ -47,6 +47,7 @@ METRICS = tuple(
             "share of the rubric's weight that the last report meets, checked against what the tools showed; 0 without a report",
             "the same, of conversations with a report and at least one valid call",
             "products that the report pitches and a tool returned",
+            "those of them that are known, by what the tools showed, to satisfy every constraint of the rubric",
             "share of the report's claims that a tool result supports",
             "share of the tool calls that a tool answered; a turn that is neither call nor report counts as a call that failed",
             "share of the conversations that end with a report in its tags",

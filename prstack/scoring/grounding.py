@@ -1,23 +1,48 @@
 """Grounding: does what the report claims of a product stand in a tool result?
 
-A claim is supported when the product's page (or its search line, for title, price and rating) says the same, with
-units converted; contradicted when it says otherwise; unknown when nothing that was seen speaks of it. Claims whose name is
-a word of the report itself (`why`, `note`, …) are not claims about the product.
+1. A claim is supported when the product's page (or its search line, for title, price and rating) says the same, with units converted;
+   contradicted when it says otherwise; unknown when nothing that was seen speaks of it (`prstack.scoring.values`).
+2. A bound that holds ("under 60 dB") is no claim: it says no value. Claims whose name is a word of the report itself (`why`, `note`, …) are
+   none either, nor claims from prose that the product's page knows no property for. A property that is stated with support counts
+   once for a product, however often and in whatever words it is stated.
+3. A name is that of an attribute when it is one of its names, or words at its start or end that no other attribute has ("noise" for
+   "noise level"). What owners measured and what the description states are shown as well as the list.
+4. Recall: of what the rubric asks for and the pages of pitched products answer, the share that the report states with support.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from prstack.scoring.evidence import Evidence
+from prstack.scoring.claims import OWN_WORDS, Claim
+from prstack.scoring.evidence import Evidence, Span
 from prstack.scoring.report import Report
+from prstack.scoring.values import Agreement, agreement, compare_number, compare_price
+from prstack.tools.results import Hit, ProductPage
+from prstack.types import Attribute, RubricItem
 from prstack.world.language import hear_opinions
-from prstack.world.match import same_value
-from prstack.world.units import parse_attribute, price
+from prstack.world.match import in_category, known
+from prstack.world.names import fold, usual
 
-OWN_WORDS = {"why", "note", "notes", "verdict", "summary", "comparison", "trade-off", "best for", "pros", "cons", "caveat", "source", "sources"}
 OPINION = {"reviewers", "reviews", "owners", "buyers", "customers"}
+_PEOPLE = re.compile(r"\b(?:reviewers?|reviews|owners?|buyers?|customers?|users?)\b")
+_FIELDS = {
+    name: field
+    for field, names in {
+        "price": "price|cost|current price|list price",
+        "rating": "rating|stars|average rating|user rating|customer rating|overall rating",
+        "category": "category",
+        "brand": "brand",
+        "title": "title",
+        "availability": "availability|stock|in stock",
+        "number of reviews": "number of reviews|review count",
+    }.items()
+    for name in names.split("|")
+}
+"""What a claim may call a field of the page → the field."""
+_STATUS: dict[Agreement, str] = {"same": "supported", "other": "contradicted", "bound": "", "nothing": "unknown"}
 
 
 @dataclass(slots=True)
@@ -27,11 +52,19 @@ class Finding:
     value: str
     status: str
     """`supported`, `contradicted` or `unknown`."""
+    claim: Span | None = None
+    """Where the report says it."""
+    shown: Span | None = None
+    """Where a tool result speaks of it."""
 
 
 @dataclass(slots=True)
 class Grounding:
     findings: list[Finding] = field(default_factory=list)
+    asked: int = 0
+    """(product, property) pairs that the rubric asks for and the pages of pitched products answer."""
+    stated: int = 0
+    """Those of them that the report states with support."""
 
     def count(self, status: str) -> int:
         return sum(f.status == status for f in self.findings)
@@ -53,45 +86,125 @@ class Grounding:
         """Supported share of the claims; 0 for a report without claims."""
         return self.supported / len(self.findings) if self.findings else 0.0
 
+    @property
+    def recall(self) -> float | None:
+        """Stated share of what was asked for and answered; None where there is no such thing."""
+        return self.stated / self.asked if self.asked else None
 
-def ground(report: Report, evidence: Evidence) -> Grounding:
-    """Every claim of the report with its status."""
+
+def ground(report: Report, evidence: Evidence, rubric: Iterable[RubricItem] = ()) -> Grounding:
+    """Every claim of the report with its status; `rubric` says what recall is about."""
     out = Grounding()
+    said: set[tuple[str, str, str]] = set()
     for pitch in report.pitches:
+        page, hit = evidence.visited.get(pitch.product_id), evidence.hits.get(pitch.product_id)
+        claims: dict[tuple[str, str, str], Claim] = {}
         for claim in pitch.claims:
-            if claim.name not in OWN_WORDS:
-                out.findings.append(Finding(pitch.product_id, claim.name, claim.value, _status(pitch.product_id, claim.name, claim.value, evidence)))
+            claims.setdefault((claim.name, claim.value, claim.loose), claim)
+        for claim in claims.values():
+            name = property_of(claim, page)
+            status = _status(name, claim, page, hit) if name and name not in OWN_WORDS else ""
+            key = (pitch.product_id, name, "" if status == "supported" and name not in OPINION else fold(claim.value))
+            if status and key not in said:
+                said.add(key)
+                at = report.span(claim.start, claim.end) if claim.start >= 0 else None
+                shown = evidence.place(pitch.product_id, "reviews" if name in OPINION else name) if status != "unknown" else None
+                out.findings.append(Finding(pitch.product_id, name, claim.value, status, at, shown))
+    _recall(out, report, evidence, rubric)
     return out
 
 
-def _status(product_id: str, name: str, value: str, evidence: Evidence) -> str:
-    page, hit = evidence.visited.get(product_id), evidence.hits.get(product_id)
+def property_of(claim: Claim, page: ProductPage | None) -> str:
+    """The property that a claim is about: a page's attribute, or the claim's own name; empty for prose about none."""
+    name = re.sub(r"\s*\([^()]*\)$", "", claim.name)
+    if _PEOPLE.search(name) and not re.search(r"\b(?:rating|score|count|number of|total)\b", name):
+        if re.match(r"\d+(?:\s*reviews)?$", claim.value):
+            return "number of reviews"
+        return name if name in OPINION else "reviewers"
+    if name in _FIELDS:
+        return _FIELDS[name]
+    attributes = {fold(a): a for a in page.attributes} if page else {}
+    attributes |= {usual(a): a for a in attributes.values()}
+    words = fold(name)
+    if claim.loose:
+        if claim.value.rstrip("s").endswith("star"):
+            return "rating" if re.search(r"\brat(?:ing|ed)\b", words) else ""
+        if page is None:
+            return name  # nothing is known of a product that was not opened
+        ends = [f for f in attributes if (words.endswith(f) if claim.loose == "before" else words.startswith(f))]
+        return attributes[max(ends, key=len)] if ends else ""
+    if own := attributes.get(words) or attributes.get(usual(words)):
+        return own
+    near = {a for f, a in attributes.items() if f.startswith(words + " ") or f.endswith(" " + words)}
+    return near.pop() if len(near) == 1 and name not in OWN_WORDS else name
+
+
+def opinions_held(page: ProductPage, attribute: str) -> tuple[int, int]:
+    """(reviewers who praise an attribute, reviewers who blame it), by the page's count, or else by the reviews that it shows."""
+    for name, counts in page.aspects.items():
+        if usual(name) == usual(attribute):
+            return counts
+    held = [good for _, _, text in page.reviews for a, _, good in hear_opinions(text) if a == attribute]
+    return sum(held), len(held) - sum(held)
+
+
+def _status(name: str, claim: Claim, page: ProductPage | None, hit: Hit | None) -> str:
+    """`supported`, `contradicted`, `unknown`, or empty for what is no claim."""
+    value = claim.value
     if name == "price":
-        said = price(value)
-        shown = page.price if page else hit.price if hit else None
-        if said is None or shown is None:
-            return "unknown"
-        return "supported" if abs(said - shown) < 0.005 else "contradicted"
-    if name == "rating":
-        shown = page.rating if page else hit.rating if hit else None
+        shown = page or hit
+        return "unknown" if shown is None or shown.price is None else _STATUS[compare_price(value, shown.price, shown.currency)]
+    if name in ("rating", "number of reviews"):
+        shown = getattr(page or hit, "rating" if name == "rating" else "n_reviews", None)
         number = re.search(r"\d+(?:\.\d+)?", value)
         if shown is None or number is None:
             return "unknown"
-        return "supported" if abs(float(number.group()) - shown) < 0.05 else "contradicted"
+        return _STATUS[compare_number(number.group(), shown, "", 0.05)]
     if page is None:
         return "unknown"
     if name in OPINION:
-        claimed = hear_opinions(value)
-        said = {(a, good) for _, _, text in page.reviews for a, _, good in hear_opinions(text)}
-        if not claimed:
-            return "supported" if any(value.strip('". ').lower() in text.lower() for _, _, text in page.reviews) else "unknown"
-        if all((a, good) in said for a, _, good in claimed):
-            return "supported"
-        return "contradicted" if any((a, not good) in said for a, _, good in claimed) else "unknown"
-    for own, shown in (("category", page.category), ("brand", page.brand), ("title", page.title)):
-        if name == own:
-            return "supported" if shown.lower() == value.lower().strip() else "contradicted"
-    attribute = page.attributes.get(name)
-    if attribute is None:
+        return _opinion(value, page, claim.loose)
+    if name == "category":
+        return "supported" if in_category(page.category, value.strip(" .")) else "contradicted"
+    if name == "availability" and page.available is not None:
+        out = re.search(r"\b(?:out of stock|unavailable|sold out|not available|no)\b", value, re.I)
+        return "supported" if bool(out) != page.available else "contradicted"
+    if own := {"brand": page.brand, "title": page.title, "shipping": page.shipping}.get(name):
+        return _STATUS[agreement(name, value, Attribute(name, own))]
+    shown = [a for a in (page.attributes.get(name), *known(page, name)) if a is not None]
+    found = {agreement(name, value, a) for a in shown}
+    return next((_STATUS[a] for a in ("same", "bound", "other", "nothing") if a in found), "unknown")
+
+
+def _opinion(value: str, page: ProductPage, loose: str) -> str:
+    claimed = hear_opinions(value)
+    if not claimed:
+        quoted = value.strip('". ').lower()
+        return "" if loose else "supported" if quoted and any(quoted in text.lower() for _, _, text in page.reviews) else "unknown"
+    statuses = {_opinion_status(page, attribute, good) for attribute, _, good in claimed}
+    return next(s for s in ("contradicted", "unknown", "supported") if s in statuses)
+
+
+def _opinion_status(page: ProductPage, attribute: str, good: bool) -> str:
+    """Supported unless more say the opposite: of the reviews that the page shows, or of all that it counts."""
+    shown = [g for _, _, text in page.reviews for a, _, g in hear_opinions(text) if a == attribute]
+    counts = [(sum(shown), len(shown) - sum(shown)), opinions_held(page, attribute)]
+    if not any(map(any, counts)):
         return "unknown"
-    return "supported" if same_value(parse_attribute(name, value), attribute) else "contradicted"
+    return "supported" if any(any(c) and c[not good] >= c[good] for c in counts) else "contradicted"
+
+
+def _recall(out: Grounding, report: Report, evidence: Evidence, rubric: Iterable[RubricItem]) -> None:
+    supported = {(f.product_id, usual(f.name)) for f in out.findings if f.status == "supported"}
+    opinions = {(f.product_id, a) for f in out.findings if f.status == "supported" and f.name in OPINION for a, _, _ in hear_opinions(f.value)}
+    asked = {("price" if i.type == "budget_match" else i.attribute, i.type == "review_opinion") for i in rubric if i.type not in ("entity_match", "comparison", "grounding")}
+    for id in report.product_ids:
+        if page := evidence.visited.get(id):
+            fields = {name for name in ("price", "rating", "brand") if getattr(page, name) not in (None, "")}
+            for attribute, opinion in sorted(asked):
+                if opinion:
+                    answered, stated = any(opinions_held(page, attribute)), (id, attribute) in opinions
+                else:
+                    answered, stated = attribute in fields or bool(known(page, attribute)), (id, usual(attribute)) in supported
+                out.asked += answered
+                out.stated += answered and stated

@@ -1,48 +1,60 @@
 """What a report says, as pitches and claims.
 
-A pitch is a product id together with what the report says about it, up to the next id at the start of a line; an id
-mentioned again adds to its pitch. A claim is `name: value` on a line (or between semicolons) of a pitch, or a price on the
-pitch's own line. Ids may stand in brackets, bold, or links. Prose without `name: value` makes no claims: it is neither
-credited nor blamed here.
+A pitch is a product that the report recommends, by its id (`prstack.scoring.heads` says which lines do so), together with what the
+report says about it: up to the next product, the next heading that is not below its own, or a part about other things. A product
+named again adds to its pitch. Claims (`prstack.scoring.claims`) are `name: value` pairs, prices, what reviewers say, and quantities
+in prose; rows or columns of a table about a product are claims as well (`prstack.scoring.tables`).
+
+1. The text between the tags is read line by line, up to `READ` characters, so that an endless report costs no more.
+2. A part whose heading says that its products are not recommended ("Rejected", "Considered but …") pitches none.
+3. Positions (`start`, `end`) count characters of `Report.text`.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
-# Ids of the catalogues: P12 (generated), long digit strings (tau-bench, ShoppingBench), ASIN-like codes.
-PRODUCT_ID = re.compile(r"(?<![\w$.,-])(P\d{1,9}|\d{7,13}|B0[0-9A-Z]{8})(?![\w-]|\.\d)")
-PRICE = re.compile(r"(?:(?:US)?\$|PHP\s?|USD\s?|₱)\s?(\d[\d,]*(?:\.\d+)?)")
-_CLAIM = re.compile(r"^[\s>*+\-•|]*(?:\*\*)?([A-Za-z][\w /()'&-]{0,48}?)(?:\*\*)?\s*:\s*(?:\*\*\s*)?(.+?)(?:\*\*)?[\s|]*$")
-_HEAD = re.compile(r"^[\s>*+\-•|#]*(?:\d{1,2}[.)]\s*)?[\[(*`_]*")
+from prstack.scoring.claims import PRICE, PRODUCT_ID, Claim, line_claims
+from prstack.scoring.evidence import Span
+from prstack.scoring.heads import Head, head_of, level_of, rejects
+from prstack.scoring.tables import Table, read_table, table_end
 
+__all__ = ["PRODUCT_ID", "READ", "Claim", "Pitch", "Report", "parse_report", "report_body"]
 
-@dataclass(slots=True)
-class Claim:
-    """`name` is lower case; `value` as written."""
-
-    name: str
-    value: str
+READ, LINE = 24_000, 2_000
+"""Characters of a report, and of a line, that are read."""
+_ID_LINE = re.compile(r"^[\s>*+\-•|#_]*(?:product |item )?(?:id|asin|sku)\b", re.I)
+_NUMBERED = re.compile(r"\s{0,3}\d{1,2}[.)]\s+\S")
+_NAMED = re.compile(r"\s{0,3}(?:\d{1,2}[.)]\s+\S|\*\*[^*]+\*\*:?$)")
 
 
 @dataclass(slots=True)
 class Pitch:
-    """One recommended product: its own text, and what is claimed of it."""
+    """One recommended product: its own text, and what is claimed of it. `start`: where its id, or the line with it, first stands."""
 
     product_id: str
     text: str
     claims: list[Claim] = field(default_factory=list)
+    start: int = 0
+    end: int = 0
 
 
 @dataclass(slots=True)
 class Report:
     text: str
     pitches: list[Pitch]
+    lines: list[int] = field(default_factory=list)
+    """Where each line of the part that is read begins."""
 
     @property
     def product_ids(self) -> list[str]:
         return [p.product_id for p in self.pitches]
+
+    def span(self, start: int, end: int) -> Span:
+        """A place in the report."""
+        return Span("report", start, end, bisect_right(self.lines, start))
 
 
 def report_body(text: str) -> str:
@@ -54,20 +66,97 @@ def report_body(text: str) -> str:
 def parse_report(text: str) -> Report:
     """Pitches in the order of the report. Never raises; a report without ids has no pitches."""
     body = report_body(text)
-    pitches: dict[str, Pitch] = {}
-    current: Pitch | None = None
-    for line in body.splitlines():
-        if line.lstrip().startswith("#"):
-            current = None  # a heading ends a pitch
-        head = PRODUCT_ID.match(line, _HEAD.match(line).end())
+    reader = _Reader(body[:READ])
+    return Report(body, reader.pitches(), [at for at, _ in reader.lines])
+
+
+class _Reader:
+    """Reads one report's lines, in their order."""
+
+    def __init__(self, text: str):
+        self.lines: list[tuple[int, str]] = []
+        at = 0
+        for line in text.splitlines(keepends=True):
+            self.lines.append((at, line[:LINE].rstrip()))
+            at += len(line)
+        self.found: dict[str, Pitch] = {}
+        self.titles: dict[str, str] = {}
+        """A pitched product's name, in lower case → its id: columns of tables may be headed so."""
+        self.said: set[tuple[str, str]] = set()
+        """Lines of pitches that were read: again, they add nothing."""
+        self.current: Pitch | None = None
+        self.level = 0
+        """Level of the heading that the current pitch began with; 0 when it was none."""
+        self.rejecting: int | None = None
+        """Level of the heading (0: a label) of a part about products that are not recommended."""
+        self.listed = ""
+        """What begins the next product of a list: a `number`, `any` line that is but a name, or nothing known."""
+        self.pending: list[Claim] = []
+        """Claims since a heading or list number without an id, whose product may be named by a line `ID: …` below."""
+
+    def pitches(self) -> list[Pitch]:
+        n = 0
+        while n < len(self.lines):
+            if end := table_end(self.lines, n):
+                if self.rejecting is None:
+                    self._table(read_table(self.lines[n:end], self.titles))
+                n = end
+            else:
+                self._line(*self.lines[n])
+                n += 1
+        return list(self.found.values())
+
+    def _line(self, at: int, line: str) -> None:
+        if not line.strip():
+            return
+        level = level_of(line)
+        if level and (not self.level or level <= self.level):
+            self.current, self.level, self.pending = None, 0, []
+        if rejects(line):
+            self.current, self.rejecting = None, level
+            return
+        if self.rejecting is not None and level and level <= (self.rejecting or 6):
+            self.rejecting = None
+        head = None if self.rejecting is not None else head_of(line)
         if head:
-            current = pitches.setdefault(head.group(1), Pitch(head.group(1), ""))
-        if current is None:
-            continue
-        current.text += ("\n" if current.text else "") + line
-        if head and (price := PRICE.search(line)):
-            current.claims.append(Claim("price", price.group(0)))
-        for piece in (line[head.end() :] if head else line).split(";"):
-            if m := _CLAIM.match(piece.lstrip("])*_` —–")):
-                current.claims.append(Claim(" ".join(m.group(1).lower().split()), m.group(2).strip()))
-    return Report(body, list(pitches.values()))
+            self._head(head, at, line, level)
+        elif self.listed and (_NUMBERED if self.listed == "number" else _NAMED).match(line):
+            self.current, self.pending = None, []  # the next of a list of products, whose id may follow
+        elif self.current is None:
+            self.pending = [] if _NAMED.match(line) else [*self.pending[-20:], *line_claims(line, at)]
+        elif (said := (self.current.product_id, line)) not in self.said:
+            self.said.add(said)
+            self._add(self.current, at, line, line_claims(line, at, self.current.product_id))
+
+    def _head(self, head: Head, at: int, line: str, level: int) -> None:
+        for id in head.ids:
+            pitch = self.found.setdefault(id, Pitch(id, "", start=at + max(line.find(id), 0)))
+            self._add(pitch, at, line, [])
+        if head.title and len(head.ids) == 1:
+            self.titles.setdefault(" ".join(head.title.lower().split()), head.ids[0])
+        if len(head.ids) > 1:
+            self.current = None
+            return
+        self.current = pitch
+        self.level = level or (self.level if _ID_LINE.match(line) else 0)
+        if _ID_LINE.match(line):
+            pitch.claims += self.pending
+        self.pending = []
+        self.listed = "any" if _ID_LINE.match(line) else "number" if _NUMBERED.match(line) else ""
+        price = PRICE.search(line) if head.end else None
+        if price:
+            pitch.claims.append(Claim("price", price.group(0), at + price.start(), at + price.end()))
+        for claim in line_claims(line[head.end :], at + head.end, pitch.product_id):
+            if not price or not claim.start <= at + price.start() < claim.end or (claim.name != "price" and claim.loose):
+                pitch.claims.append(claim)
+
+    def _add(self, pitch: Pitch, at: int, line: str, claims: list[Claim]) -> None:
+        pitch.text += ("\n" if pitch.text else "") + line
+        pitch.end = at + len(line)
+        pitch.claims += claims
+
+    def _table(self, table: Table) -> None:
+        for row in table.products:
+            pitch = self.found.setdefault(row.product_id, Pitch(row.product_id, "", start=row.start))
+            self._add(pitch, row.start, row.text, row.claims)
+        self.current = None

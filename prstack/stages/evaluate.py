@@ -9,7 +9,8 @@
 2. A conversation's id depends on all that decides it: subject, weights, task, seed, limits. What is there is never played
    again, and more queries, seeds or subjects add to it.
 3. `episodes.jsonl` holds the metrics of every conversation, `results.json` their means: over all, greedy and sampled apart,
-   and by slice. Differences are paired by query, averaged over its seeds first, with bootstrap intervals.
+   and by slice. Differences are paired by query, averaged over its seeds first, with bootstrap intervals. With `evaluation.judge`, a
+   judge marks the reports as well (`prstack.stages.judging`).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from prstack.prompts import Prompts
 from prstack.report.tables import make_console
 from prstack.report.tracking import Tracker
 from prstack.settings import Config, MistakesConfig
+from prstack.stages import judging
 from prstack.stages.cluster import ray_session
 from prstack.stages.distill import content_of
 from prstack.stages.models import resolve_model
@@ -86,6 +88,7 @@ class Play:
 def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     """Plays what is missing, then measures everything. Raises UserError for a subject that is not there."""
     settings = config.evaluation
+    judging.check(config)
     subjects = [_subject(name, config, run) for name in dict.fromkeys(settings.subjects)]
     prompts = Prompts(config.agents.prompts)
     held_out = dataclasses.replace(
@@ -100,7 +103,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     )
     if config.world.kind == "generated" and config.world.seed == held_out.seed:
         raise UserError(f"evaluation.world_seed={settings.world_seed} is the seed of the training world; give another, so that its users are held out")
-    limits = fingerprint(settings, "subjects", "queries", "seeds", "concurrency", "compare")
+    limits = fingerprint(settings, "subjects", "queries", "seeds", "concurrency", "compare", "judge", "reference", "judge_repeats")
     inputs = {"world": fingerprint(held_out, "users"), "evaluation": limits, "seed": config.seed, "prompts": prompts.version} | own.fingerprint(config.tools.extra) | live.fingerprint(config.web)
     stage = run.stage("evaluation", inputs, to_dict(settings))
 
@@ -124,6 +127,8 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     measured = _measure(stage.folder, plays, settings.list_length)
     write_text("".join(json.dumps(m.line()) + "\n" for m in measured), stage.folder / "episodes.jsonl")
     document = {"tasks": worth, **summarise(measured, list(plays), settings.compare), "settings": to_dict(settings)}
+    if settings.judge != judging.NONE:
+        document["race"] = judging.judge_all(config, stage.folder, measured, prompts)
     write_text(json.dumps(document, indent=1) + "\n", stage.folder / "results.json")
     make_console().print(evaluation_tables(document))
     results = document["subjects"]

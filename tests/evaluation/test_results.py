@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from prstack.evaluation.metrics import measure
+from prstack.evaluation.power import queries_needed
 from prstack.evaluation.results import COMPARED, Measured, summarise
 from tests.evaluation.test_metrics import TRUTH, opened
 
@@ -44,6 +45,15 @@ def test_differences_are_paired_by_query_over_its_seeds():
     assert summarise(CONVERSATIONS, ["no_check", "sft"], "base")["differences"] == []
 
 
+def test_what_a_difference_needs_where_its_spread_is_known():
+    conversations = [had("sft", "q1", 0, BAD), had("sft", "q2", 0, GOOD), had("no_check", "q1", 0, BAD), had("no_check", "q2", 0, BAD)]
+    (needed,) = summarise(conversations, ["no_check", "sft"], "sft")["power"]
+    spread = abs(GOOD.score - BAD.score) / 2**0.5
+    assert spread > 0 and needed == {"a": "sft", "b": "no_check", "metric": "score", "difference": 0.02, "spread": pytest.approx(spread), "queries": queries_needed(spread)}
+    assert summarise(conversations[:2], ["sft"], "sft")["power"] == [], "nothing to compare with"
+    assert summarise([c for c in conversations if c.task.id == "q1"], ["no_check", "sft"], "sft")["power"] == [], "one query has no spread"
+
+
 def test_a_line_of_episodes():
     line = CONVERSATIONS[1].line()
     assert list(line)[:5] == ["id", "subject", "task", "n", "slice"]
@@ -52,4 +62,4 @@ def test_a_line_of_episodes():
 
 
 def test_nothing_was_had():
-    assert summarise([], ["sft"], "sft") == {"subjects": {}, "greedy": {}, "sampled": {}, "slices": {}, "differences": []}
+    assert summarise([], ["sft"], "sft") == {"subjects": {}, "greedy": {}, "sampled": {}, "slices": {}, "differences": [], "power": []}

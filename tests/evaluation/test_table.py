@@ -54,6 +54,12 @@ def test_tables():
     assert "▲" in up and "+0.200" in up and "1,200" in up and "▼" in down and "▲" not in none and "▼" not in none
 
 
+def test_what_a_difference_needs_stands_below():
+    power = [{"a": "sft", "b": b, "metric": "score", "difference": 0.02, "spread": 0.3, "queries": n} for b, n in (("base", 1766), ("no_check", 400))]
+    shown = " ".join(text(evaluation_tables({"subjects": {}, "power": power})).split())
+    assert "To find a difference of 0.02 in the score of sft (80 % power) needs about 1,766 queries against base, 400 queries against no_check." in shown
+
+
 def test_what_is_not_there_has_no_table():
     shown = text(evaluation_tables({"subjects": {}}))
     assert "differences" not in shown and "sampled" not in shown and "training saw" not in shown

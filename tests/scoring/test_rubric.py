@@ -4,7 +4,7 @@ import pytest
 
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.grounding import ground
-from prstack.scoring.products import e_prod
+from prstack.scoring.products import e_prod, pitched_on_merit
 from prstack.scoring.report import parse_report
 from prstack.scoring.rubric import score
 from prstack.types import RubricItem
@@ -88,3 +88,71 @@ def test_grounding_by_claim():
 
 def test_effective_products_are_distinct_and_seen():
     assert e_prod(parse_report(f"{P12}\n{GHOST}\n{P12}\n{P9}"), EVIDENCE) == ["P12", "P9"]
+
+
+def negative(type, attribute, op, value, unit=""):
+    return RubricItem("r1", type, "an item", 1.0, "depth", "product_page", True, attribute, op, value, unit)
+
+
+@pytest.mark.parametrize(
+    ("report", "rubric_item", "expected"),
+    [
+        # The report can take away, never add.
+        (f"{P12}\n- noise level: 75 dB", NOISE, "violated"),
+        (f"{P7}\n- noise level: 50 dB", NOISE, "violated"),
+        (f"{P9}\n- noise level: 50 dB", NOISE, "unaddressed"),
+        (f"{P12} — $60.00", item("budget_match", "price", "<=", "50", "USD"), "violated"),
+        # One product that is not known to satisfy it keeps the item open; invented ones do where they are the most.
+        (f"{P12}\n{P9}", NOISE, "unaddressed"),
+        (f"{P12}\n{GHOST}", NOISE, "met"),
+        (f"{P12}\n{GHOST}\n2. [P405]", NOISE, "unaddressed"),
+        (f"{P12}\n- noise level: 58 dB\n{GHOST}", item("grounding"), "violated"),
+        # Units and other names.
+        (P12, item("numeric_range", "noise level", "<=", "60", "decibels"), "met"),
+        (P12, item("numeric_range", "loudness", "<=", "60", "dB"), "met"),
+        # Negative items are met by an absence, and not by an empty report.
+        (P12, negative("attribute_match", "body material", "=", "glass"), "met"),
+        (P12, negative("attribute_match", "body material", "=", "Stainless-Steel"), "violated"),
+        (P12, negative("numeric_range", "noise level", ">=", "60", "dB"), "met"),
+        (P12, negative("entity_match", "category", "=", "Blenders"), "met"),
+        ("", negative("attribute_match", "body material", "=", "glass"), "unaddressed"),
+        (f"{P12}\n- reviewers: not loud", negative("review_opinion", "noise level", "=", "loud"), "met"),
+        (f"{P7}\n- reviewers: quiet", negative("review_opinion", "noise level", "=", "loud"), "violated"),
+        (f"{P7}\n- reviewers: loud", item("review_opinion", "noise level", "=", "loud"), "met"),
+        # What is false compares nothing.
+        (f"{P12}\n- noise level: 50 dB\n{P7}\n- noise level: 60 dB", item("comparison"), "unaddressed"),
+        (f"{P12}\n- noise level: under 60 dB\n{P7}\n- noise level: under 80 dB", item("comparison"), "unaddressed"),
+    ],
+)
+def test_what_the_text_counts_for(report, rubric_item, expected):
+    assert status(report, rubric_item) == expected
+
+
+def test_an_item_says_where():
+    report = parse_report(f"{P12} — $49.00\n- noise level: 75 dB")
+    found = score(report, [NOISE, item("budget_match", "price", "<=", "50", "USD")], EVIDENCE).items
+    shown = [[(s.source, s.line, (EVIDENCE.texts.get(s.source) or report.text)[s.start : s.end]) for s in i.where] for i in found]
+    assert shown == [[("report", 2, "75 dB"), ("2", 8, "- noise level: 58 dB")], [("report", 1, "P12"), ("2", 4, "price: $49.00")]]
+
+
+def test_pitched_on_merit():
+    rubric = [NOISE, STEEL, item("comparison")]
+    assert pitched_on_merit(parse_report(f"{P12}\n{P7}\n{P9}\n{GHOST}"), EVIDENCE, rubric) == ["P12"]
+    sold_out = Evidence.from_texts([PAGE_12.replace("in stock", "out of stock")])
+    assert e_prod(parse_report(P12), sold_out) == ["P12"] and pitched_on_merit(parse_report(P12), sold_out, rubric) == []
+
+
+def test_recall_is_of_what_was_asked_and_answered():
+    rubric = [NOISE, STEEL, item("numeric_range", "wattage", "<=", "900", "W"), item("review_opinion", "noise level", "=", "quiet"), item("comparison")]
+    g = ground(parse_report(f"{P12}\n- noise level: 58 dB\n- body material: glass"), EVIDENCE, rubric)
+    assert (g.stated, g.asked, g.recall) == (1, 3, 1 / 3)  # the page answers noise, material and what reviewers say, and no power
+    assert ground(parse_report(f"{P12}\n- noise level: 58 dB"), EVIDENCE).recall is None
+
+
+def test_a_copy_and_an_endless_report_lose():
+    honest = f"{P12}\n- noise level: 58 dB\n- body material: stainless steel"
+    assert score(honest, [NOISE], EVIDENCE).score == 1.0
+    long_review = PAGE_12.replace("Pleasantly quiet.", "Pleasantly quiet, and I have had it for a year now without a single complaint from anyone at home." * 3)
+    evidence = Evidence.from_texts([long_review])
+    assert 0 < score(long_review.replace("P12 |", "1. [P12]"), [NOISE], evidence).score < 1.0
+    assert score(f"{honest}\n{'It is good. ' * 10_000}", [NOISE], EVIDENCE).score < 0.2

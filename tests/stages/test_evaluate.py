@@ -31,16 +31,18 @@ def episodes(run):
 @pytest.mark.timeout(300)
 def test_the_expert_beats_the_control_and_more_queries_add(tmp_path, capsys):
     run = tmp_path / "run"
-    scripted = ["evaluation.subjects=[no_check,expert]", "evaluation.compare=expert"]
+    scripted = ["evaluation.subjects=[no_check,expert]", "evaluation.compare=expert", "evaluation.judge=expert"]
     assert evaluate(run, *scripted) == 0
     said = capsys.readouterr().out
     assert "natural valid share" in said and "leak 0.00" in said and "best line auc 0." in said and "tasks of unseen category" in said
     assert "no_check" in said and "precision" in said and "By what training saw of a need" in said and "Verdicts" in said
+    assert "not by a language model" in said and "needs about" in said
     results = json.loads((run / "evaluation" / "results.json").read_text())
     expert, control = (results["subjects"][s] for s in ("expert", "no_check"))
     assert expert["episodes"] == control["episodes"] == 6
     assert expert["score"] > control["score"] and expert["precision_at_k"] > control["precision_at_k"] and expert["finished"] == 1
     assert expert["verdict_refuse_accuracy"] >= 0.9 and control["opened"] == 0
+    assert list(results["race"]["subjects"]) == ["no_check"] and results["race"]["subjects"]["no_check"]["high"] < 0.5
     assert results["greedy"] == results["subjects"] and results["sampled"] == {}
     assert sum(rows["expert"]["episodes"] for rows in results["slices"].values()) == 6
     lines = episodes(run)
