@@ -258,6 +258,9 @@ class TrainerConfig:
     """Packed sequences a rank computes at a time; the gradients of a step's micro-batches add up."""
     epochs: typing.Annotated[float, Check(gt=0)] = 2.0
     """Passes over the training set."""
+    rehearsal: typing.Annotated[float, Check(ge=0, lt=1)] = 0.0
+    """Share of the tokens of a pass that is text of pretraining (`prstack.pretrain`, new documents), so that a base made of it does not
+    forget what the conversations do not ask for, such as wordings that they do not hold."""
     steps: Positive | None = None
     """Steps, instead of `epochs`."""
     lr: typing.Annotated[float, Check(gt=0)] = 2e-4

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
+from tqdm import tqdm
 
 from prstack.distill.packing import Sample, packed_row
 from prstack.pretrain import tokenizer as bpe
 from prstack.pretrain.corpus import document, documents, stage
 from prstack.prompts import HERE as PROMPTS
 from prstack.settings import PretrainConfig
+from prstack.store.parts import Parts
 
 PROMPT_WEIGHT = 40
 """Times that the prompts count in the tokenizer's training."""
@@ -70,12 +72,12 @@ def model_config(config: PretrainConfig, tokenizer: Tokenizer, context: int) -> 
     }
 
 
-def packs(config: PretrainConfig, tokenizer: Tokenizer, length: int) -> Iterator[dict]:
+def packs(config: PretrainConfig, tokenizer: Tokenizer, length: int, first: int = 0, curriculum: bool = True) -> Iterator[dict]:
     """Rows of `prstack.distill.packing.PACKED_SCHEMA` with at least `config.tokens` tokens in all, in the order in which they
-    are to be seen."""
+    are to be seen: documents from number `first` on, and without `curriculum` all of the last stage."""
     total, row, filled = 0, [], 0
-    for n in itertools.count():
-        share = total / config.tokens
+    for n in itertools.count(first):
+        share = total / config.tokens if curriculum else 1.0
         sample = _sample(config, tokenizer, n, share, length)
         if row and filled + len(sample.input_ids) > length // stage(share).packs:
             yield packed_row([s.id for s in row], {s.id: s for s in row})
@@ -85,6 +87,15 @@ def packs(config: PretrainConfig, tokenizer: Tokenizer, length: int) -> Iterator
                 return
         row.append(sample)
         filled += len(sample.input_ids)
+
+
+def write_packs(config: PretrainConfig, tokenizer: Tokenizer, length: int, out: Parts, first: int = 0, curriculum: bool = True) -> None:
+    """Writes `packs` with a progress bar; those that are there already are left out."""
+    with out, tqdm(total=config.tokens, desc="text", unit=" tokens", unit_scale=True, mininterval=1.0) as bar:
+        for row in packs(config, tokenizer, length, first, curriculum):
+            if row["id"] not in out:
+                out.add(row)
+            bar.update(len(row["input_ids"]))
 
 
 def _sample(config: PretrainConfig, tokenizer: Tokenizer, n: int, share: float, length: int) -> Sample:

@@ -41,7 +41,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     m, settings = material(config, run), config.trainer
     files = data_files(m.packs.parent / "dataset", f"{NAME}: the conversations that the packs were made from")
     context = m.distilled.config["context"] if m.distilled else settings.context
-    inputs = training_inputs(settings, m.base, files) | {"template": content_of([TEMPLATE]), "context": context}
+    inputs = training_inputs(config, m.base, files) | {"template": content_of([TEMPLATE]), "context": context}
     stage = run.stage(NAME, inputs, to_dict(settings))
     if stage.done:
         print(f"{NAME}: trained already, {stage.folder / 'model'}", flush=True)
@@ -54,7 +54,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     packed = Parts(stage.folder / "packed", schema=PACKED_SCHEMA, flush_every=max(1, PACKED_PART_TOKENS // context))
     pack(tokens, packed, tokens.ids, context, lambda _: None)
     counts = {"conversations": len(tokens), "left_out": _number(files) - len(tokens)}
-    return train_model(settings, config.ray, m.base, packed.folder, stage, tracker, counts)
+    return train_model(config, m.base, packed.folder, stage, tracker, counts)
 
 
 def _render(files: list[Path], queries: dict[str, str], renderer: Renderer, context: int, tokens: Parts) -> None:

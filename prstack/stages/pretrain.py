@@ -14,8 +14,6 @@ import json
 import shutil
 from pathlib import Path
 
-from tqdm import tqdm
-
 from prstack.config import fingerprint, to_dict
 from prstack.distill.packing import PACKED_SCHEMA
 from prstack.pretrain import base
@@ -45,9 +43,9 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     if not init.is_dir():
         _write_init(text, init)
     packs = Parts(stage.folder / "packed", schema=PACKED_SCHEMA, flush_every=PART_PACKS)
-    _write_packs(text, init, packs, settings.context)
-    settings = dataclasses.replace(settings, model="random weights")
-    return train_model(settings, config.ray, init, stage.folder / "packed", stage, tracker)
+    base.write_packs(text, bpe.load(init), settings.context, packs)
+    settings = dataclasses.replace(settings, model="random weights", rehearsal=0.0)
+    return train_model(dataclasses.replace(config, trainer=settings), init, stage.folder / "packed", stage, tracker)
 
 
 def _write_init(text: PretrainConfig, init: Path) -> None:
@@ -61,12 +59,3 @@ def _write_init(text: PretrainConfig, init: Path) -> None:
     spec = write_first(shell, init, text.seed, text.copying, text.comparing)
     shutil.rmtree(shell)
     print(f"pretrain: {spec.parameters() / 1e6:.1f} million parameters", flush=True)
-
-
-def _write_packs(text: PretrainConfig, init: Path, packs: Parts, length: int) -> None:
-    tokenizer = bpe.load(init)
-    with packs, tqdm(total=text.tokens, desc="text", unit=" tokens", unit_scale=True, mininterval=1.0) as bar:
-        for row in base.packs(text, tokenizer, length):
-            if row["id"] not in packs:
-                packs.add(row)
-            bar.update(len(row["input_ids"]))

@@ -23,11 +23,11 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     """Trains to the end of the schedule and exports. Raises UserError before anything starts for a model and data that do
     not fit each other, and trainers.loop.Diverged."""
     m, settings = material(config, run), config.trainer
-    stage = run.stage("sft", training_inputs(settings, m.base, m.files), to_dict(settings))
+    stage = run.stage("sft", training_inputs(config, m.base, m.files), to_dict(settings))
     if stage.done:
         print(f"sft: trained already, {stage.folder / 'model'}", flush=True)
         return stage.manifest
-    return train_model(settings, config.ray, m.base, m.packs, stage, tracker)
+    return train_model(config, m.base, m.packs, stage, tracker)
 
 
 @dataclass(slots=True)

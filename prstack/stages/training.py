@@ -9,6 +9,7 @@ A training that was cut off goes on from its newest checkpoint: steps after it a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,16 @@ from typing import Any
 from tqdm import tqdm
 
 from prstack.config import fingerprint
+from prstack.dialogue.render import Renderer
+from prstack.distill.packing import PACKED_SCHEMA
 from prstack.errors import UserError
+from prstack.pretrain.base import write_packs
+from prstack.pretrain.tokenizer import END_OF_TEXT
 from prstack.report.tracking import Tracker, read_metrics
-from prstack.settings import RayConfig, TrainerConfig
+from prstack.settings import Config
 from prstack.stages.cluster import ray_session
 from prstack.stages.distill import content_of
-from prstack.store.parts import write_text
+from prstack.store.parts import Parts, write_text
 from prstack.store.rundir import Manifest, Stage
 from trainers import launch
 from trainers.batches import Batches, read_packs
@@ -30,32 +35,38 @@ from trainers.loop import train
 from trainers.spec import ModelSpec
 from trainers.worker import Setup
 
+UNSEEN, REHEARSAL_PART = 100_000_000, 200
+"""Number of the first document of a rehearsal, beyond all of pretraining; packs a part."""
 FREE = ("model", "input", "ranks", "threads", "checkpoint_every", "keep")
 """Keys of trainer that do not decide what is trained, or (model, input) do so by their content."""
 
 
-def training_inputs(settings: TrainerConfig, base: Path, files: list[Path]) -> dict[str, Any]:
+def training_inputs(config: Config, base: Path, files: list[Path]) -> dict[str, Any]:
     """What decides the trained model, for the stage's fingerprint: the content of data and base, and the settings."""
     return {
         "data": content_of(files),
         "base": content_of(sorted([*base.glob("*.safetensors"), base / "config.json", base / "tokenizer.json"])),
-        "trainer": fingerprint(settings, *FREE),
-    }
+        "trainer": fingerprint(config.trainer, *FREE),
+    } | ({"rehearsal": fingerprint(config.pretrain)} if config.trainer.rehearsal else {})
 
 
 def train_model(
-    settings: TrainerConfig, ray: RayConfig, base: Path, packs: Path, stage: Stage, tracker: Tracker, counts: dict[str, int] | None = None
+    config: Config, base: Path, packs: Path, stage: Stage, tracker: Tracker, counts: dict[str, int] | None = None
 ) -> Manifest:
     """Trains `base` on the folder `packs` to the end of the schedule, exports to `<stage>/model` and finishes the stage.
 
-    The stage's name stands before its metrics (`sft/loss`) and its messages; `counts` go before its own counts.
+    With `trainer.rehearsal` there is text of pretraining among the packs. The stage's name stands before its metrics (`sft/loss`) and its
+    messages; `counts` go before its own counts.
     Raises UserError before anything starts for a layout, model and data that do not fit each other, and
     trainers.loop.Diverged.
     """
-    spec = ModelSpec.from_hf(base)
+    settings, spec = config.trainer, ModelSpec.from_hf(base)
     layout = Layout.of(settings.ranks, settings.tp, settings.pp, settings.ep)
     layout.check(spec)
     data = read_packs(packs, spec.vocab, settings.context)
+    if settings.rehearsal:
+        tokens = sum(len(p.input_ids) for p in data)
+        data += read_packs(rehearsal_packs(config, base, stage.folder / "rehearsal", tokens), spec.vocab, settings.context)
     setup = Setup(
         str(base),
         layout,
@@ -68,7 +79,7 @@ def train_model(
         seed=settings.seed,
     )
     name, checkpoints = stage.name, stage.folder / "checkpoints"
-    with ray_session(ray):
+    with ray_session(config.ray):
         print(f"{name}: {settings.model} on {layout.ranks} ranks (ep {layout.ep}, tp {layout.tp}, pp {layout.pp}, dp {layout.dp})", flush=True)
         group, state = launch.start(setup, checkpoints, settings.threads)
         with group:
@@ -83,6 +94,18 @@ def train_model(
     trained, summary = curve.summary()
     weights = content_of(sorted((stage.folder / "model").glob("*.safetensors")))
     return stage.finish((counts or {}) | trained | {"ranks": layout.ranks}, weights, summary | {"peak_rank_mb": round(memory)})
+
+
+def rehearsal_packs(config: Config, base: Path, folder: Path, tokens: int) -> Path:
+    """Packs of text of pretraining beside so many tokens of conversations, in documents that pretraining has not seen. Raises UserError for
+    a tokenizer that has no end of a text."""
+    share, tokenizer = config.trainer.rehearsal, Renderer(base).tokenizer
+    if tokenizer.token_to_id(END_OF_TEXT) is None:
+        raise UserError(f"trainer.rehearsal: the tokenizer of {base} has no {END_OF_TEXT}, with which texts end")
+    text = dataclasses.replace(config.pretrain, tokens=max(1, round(share / (1 - share) * tokens)))
+    made = Parts(folder, schema=PACKED_SCHEMA, flush_every=REHEARSAL_PART)
+    write_packs(text, tokenizer, config.trainer.context, made, first=UNSEEN, curriculum=False)
+    return folder
 
 
 class Curve:

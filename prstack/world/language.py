@@ -56,15 +56,34 @@ _MAX_TEXT, _MAX_CLAUSE = 20_000, 400
 SAID: dict[tuple[str, str], tuple[str, ...]] = {
     ("opinion", "="): ("owners should call it {w}", "reviewers should describe it as {w}", "its reviews ought to say that it is {w}"),
     ("opinion", "!="): ("owners should not call it {w}", "reviewers should not describe it as {w}", "its reviews ought not to say that it is {w}"),
-    ("price", "<="): ("my budget is {m}", "I can spend up to {m}", "I do not want to pay more than {m}", "it should cost no more than {m}", "the price should stay within {m}"),
+    ("price", "<="): (
+        "my budget is {m}", "I can spend up to {m}", "I do not want to pay more than {m}", "it should cost no more than {m}", "the price should stay within {m}",
+        "the most I can pay is {m}", "I cannot go above {m}", "I have {m} to spend", "anything above {m} is too expensive for me",
+    ),
     ("price", ">="): ("the price should be {m} or more", "I expect to pay at least {m}", "it should cost no less than {m}"),
-    ("", "<="): ("the {a} should be at most {n}", "the {a} must not exceed {n}", "I need no more than {n} for the {a}", "an {a} of {n} or less is a must", "the {a} has to stay at or below {n}"),
-    ("", ">="): ("the {a} should be at least {n}", "the {a} must not fall below {n}", "I need no less than {n} for the {a}", "an {a} of {n} or more is a must", "the {a} has to reach {n}"),
-    ("", "!="): ("the {a} must not be {v}", "I can take anything except {v} for the {a}", "I want to avoid {v} as the {a}", "please leave out {v} for the {a}"),
-    ("", "="): ("the {a} should be {v}", "it must have {v} as the {a}", "I want {v} for the {a}", "the {a} has to be {v}"),
-    ("category", "="): ("I am looking for {c}", "I want to buy {c}", "I am shopping for {c}", "please help me find {c}"),
+    ("", "<="): (
+        "the {a} should be at most {n}", "the {a} must not exceed {n}", "I need no more than {n} for the {a}", "an {a} of {n} or less is a must", "the {a} has to stay at or below {n}",
+        "keep the {a} at {n} or below", "on the {a} I draw the line at {n}", "I would not take more than {n} for the {a}",
+    ),
+    ("", ">="): (
+        "the {a} should be at least {n}", "the {a} must not fall below {n}", "I need no less than {n} for the {a}", "an {a} of {n} or more is a must", "the {a} has to reach {n}",
+        "keep the {a} at {n} or above", "on the {a} I start at {n}", "I would not take less than {n} for the {a}",
+    ),
+    ("", "!="): (
+        "the {a} must not be {v}", "I can take anything except {v} for the {a}", "I want to avoid {v} as the {a}", "please leave out {v} for the {a}",
+        "spare me {v} for the {a}", "I have had enough of {v} as the {a}", "the {a} should never be {v}",
+    ),
+    ("", "="): (
+        "the {a} should be {v}", "it must have {v} as the {a}", "I want {v} for the {a}", "the {a} has to be {v}",
+        "the {a} I want is {v}", "nothing beats {v} as the {a}", "give me {v} for the {a}",
+    ),
+    ("category", "="): (
+        "I am looking for {c}", "I want to buy {c}", "I am shopping for {c}", "please help me find {c}",
+        "what I need is {c}", "it has to be {c}", "show me {c}", "I would like to compare {c}", "tell me which one to take of the {c}",
+        "my shopping list says {c}", "advise me on {c}", "this is about {c}",
+    ),
     ("category", "!="): ("please leave out the category {c}", "I do not need another product from {c}", "skip everything in {c}"),
-}
+}  # fmt: skip
 """(attribute, op) → templates; the empty attribute is any other. Tried by `hear` in this order."""
 
 HEARD: dict[tuple[str, str], tuple[str, ...]] = {

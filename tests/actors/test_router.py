@@ -258,6 +258,9 @@ def test_ray_says_who_is_gone_for_good_and_keeps_the_kind_of_an_error(ray_local)
             await alone.complete(request())
         assert (type(e.value), e.value.kind, e.value.message) == (EngineError, "context", "too long")
         ray.kill(engine)
+        with pytest.raises(ray.exceptions.RayActorError):  # a kill takes its time where there is other work
+            while True:
+                await engine.__ray_ready__.remote()
         with pytest.raises(EngineError, match="lost"):
             await alone.complete(request())
 

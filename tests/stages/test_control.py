@@ -109,7 +109,7 @@ def test_the_control_is_trained_on_exchanged_queries_and_taken_up_again(base, tm
     capsys.readouterr()
     assert train(run, config).content_hash == manifest.content_hash
     assert "sft_shuffled: trained already" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"trainer.lr was 0.0025, is 0.001"):
+    with pytest.raises(UserError, match=r"trainer.lr was 0.002, is 0.001"):
         train(run, settings(base, "tracking.wandb=disabled", "trainer.lr=1e-3"))
 
 
