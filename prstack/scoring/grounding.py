@@ -155,10 +155,12 @@ def _status(name: str, claim: Claim, page: ProductPage | None, hit: Hit | None) 
         shown = page or hit
         return "unknown" if shown is None or shown.price is None else _STATUS[compare_price(value, shown.price, shown.currency)]
     if name in ("rating", "number of reviews"):
-        shown = getattr(page or hit, "rating" if name == "rating" else "n_reviews", None)
-        number = re.search(r"\d+(?:\.\d+)?", value)
-        if shown is None or number is None:
+        seen, number = page or hit, re.search(r"\d+(?:\.\d+)?", value)
+        if seen is None or number is None:
             return "unknown"
+        shown = seen.rating if name == "rating" else seen.n_reviews
+        if shown is None:
+            return "contradicted"  # "no reviews", as tools write for a product without a rating
         return _STATUS[compare_number(number.group(), shown, "", 0.05)]
     if page is None:
         return "unknown"

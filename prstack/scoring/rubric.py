@@ -3,7 +3,7 @@
 An item is `met`, `violated` or `unaddressed`:
 
 - `entity_match`, `budget_match`, `attribute_match`, `numeric_range`, `negative_attribute` are decided by what the tools showed of the pitched
-  products: met when every one that was seen is known to satisfy the constraint; violated when one breaks it by its page (or its
+  products: met when every one of them is known to satisfy the constraint; violated when one breaks it by its page (or its
   search line, for price and category); unaddressed otherwise. What the report says can only take away: a claim that is not what the page
   shows, and by which the product would break the constraint, violates the item.
 - `review_opinion`: met when the report says of a pitched product what its reviews say and what the item asks for.
@@ -14,8 +14,8 @@ A `negative` item is met by an absence: its constraint is turned round (`=` to `
 product so.
 
 The score is the weight of the met items over all weights, times `own_share`: a report that is too long, or mostly copied from tool results,
-loses. A product that was neither seen nor visited breaks nothing and satisfies nothing, so inventing ids gains nothing; where such products
-are more than those that satisfy it, an item is unaddressed.
+loses. A product that was neither seen nor visited breaks nothing and satisfies nothing: beside it no item is met of which every pitched
+product has to be known, so inventing ids gains nothing, not even over a product of which too little was seen.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _check_constraint(c: Constraint, report: Report, evidence: Evidence, groundi
         return "violated", f"{', '.join(broken)}: {c.attribute} is not {c.op} {c.value} {c.unit}".rstrip(), at(broken)
     if unclear:
         return "unaddressed", f"{', '.join(unclear[:3])}: not known to have {wanted}", at(unclear)
-    if len(invented) > len(kept):
+    if invented:
         return "unaddressed", f"{', '.join(invented[:3])}: no tool returned it", at(invented)
     if kept:
         return "met", f"{', '.join(kept)}: {wanted}", at(kept)

@@ -29,8 +29,8 @@ def test_an_episode_by_hand():
     m = measure(script.trajectory("t"), TRUTH)
     assert (m.calls, m.valid_calls, m.call_validity) == (8, 6, 6 / 8)  # 7 calls, one failed, and a turn without one
     assert m.finished == 1
-    # category met (0.2), budget met (0.3), noise violated by P2 (0.3), grounding violated by its price (0.2)
-    assert m.score == m.score_given_valid == pytest.approx(0.5)
+    # category and budget unaddressed, since P99 was invented; noise violated by P2, grounding by its price
+    assert m.score == m.score_given_valid == 0
     assert m.e_prod == 3  # P99 was invented
     assert m.grounding == 2 / 4  # two prices, one of them wrong; noise right; warranty unknown
     assert (m.listed, m.valid_listed, m.invalid_listed, m.valid_minus_invalid) == (4, 2, 2, 0)
@@ -45,6 +45,7 @@ def test_an_episode_by_hand():
 def test_a_short_list_misses_places_at_a_fixed_length():
     m = measure(opened("P1").report("1. [P1] Aurel").trajectory("t"), TRUTH)
     assert (m.precision, m.precision_at_k) == (1.0, 1 / 3)
+    assert m.score == m.score_given_valid == pytest.approx(0.8)  # all but grounding, as it claims nothing
     assert measure(opened("P1").report("1. [P1] Aurel").trajectory("t"), TRUTH, list_length=1).precision_at_k == 1.0
     with pytest.raises(ValueError, match="list_length"):
         measure(opened("P1").trajectory("t"), TRUTH, list_length=0)

@@ -86,6 +86,13 @@ def test_grounding_by_claim():
     assert found == {"price": "supported", "noise level": "contradicted", "body material": "supported", "rating": "supported", "warranty": "unknown", "brand": "contradicted"}
 
 
+def test_where_the_tools_show_no_reviews_a_rating_is_contradicted():
+    unrated = PAGE_12.replace("4.3 stars, 27 reviews", "no reviews")
+    for shown in (unrated, SEARCH.replace("4.3 stars, 27 reviews", "no reviews")):
+        found = [(f.name, f.status) for f in ground(parse_report(f"{P12}\n- rating: 4.3 stars"), Evidence.from_texts([shown])).findings]
+        assert found == [("rating", "contradicted")]
+
+
 def test_effective_products_are_distinct_and_seen():
     assert e_prod(parse_report(f"{P12}\n{GHOST}\n{P12}\n{P9}"), EVIDENCE) == ["P12", "P9"]
 
@@ -102,9 +109,9 @@ def negative(type, attribute, op, value, unit=""):
         (f"{P7}\n- noise level: 50 dB", NOISE, "violated"),
         (f"{P9}\n- noise level: 50 dB", NOISE, "unaddressed"),
         (f"{P12} — $60.00", item("budget_match", "price", "<=", "50", "USD"), "violated"),
-        # One product that is not known to satisfy it keeps the item open; invented ones do where they are the most.
+        # One product that is not known to satisfy it keeps the item open, and so does an invented one.
         (f"{P12}\n{P9}", NOISE, "unaddressed"),
-        (f"{P12}\n{GHOST}", NOISE, "met"),
+        (f"{P12}\n{GHOST}", NOISE, "unaddressed"),
         (f"{P12}\n{GHOST}\n2. [P405]", NOISE, "unaddressed"),
         (f"{P12}\n- noise level: 58 dB\n{GHOST}", item("grounding"), "violated"),
         # Units and other names.
