@@ -25,11 +25,12 @@ from prstack.settings import MistakesConfig
 from prstack.tools import results
 from prstack.tools.results import Hit, ProductPage
 from prstack.types import Attribute, Constraint, ToolCall
+from prstack.world.asking import arguments, first_query
 from prstack.world.language import hear
 from prstack.world.limits import limit, verdict
 from prstack.world.match import known, same_value, satisfies
 from prstack.world.names import usual
-from prstack.world.opinions import hear_opinions, praise_words
+from prstack.world.opinions import hear_opinions
 from prstack.world.units import money
 
 ENOUGH, PAGES, SEARCHES, PITCHES = 3, 4, 3, 3
@@ -196,17 +197,10 @@ def _may_fit(hit: Hit, view: View) -> bool:
 
 def _search(view: View, n: int) -> dict:
     """The n-th search: first with the words of the needs, then the category alone, page by page."""
-    budget = next((float(c.value) for c in view.needs if c.attribute == "price" and c.op == "<="), None)
-    words = [view.category()]
     if n == 0:
-        for c in view.product_needs():
-            words += [c.value] if c.op == "=" else list(praise_words(c.attribute)[:1])
-    arguments: dict = {"query": " ".join(w for w in words if w) or view.query[:80]}
-    if budget is not None:
-        arguments["max_price"] = int(budget) if budget == int(budget) else budget
-    if n > 1:
-        arguments["page"] = n
-    return arguments
+        return first_query(view.query)
+    found = arguments(view.category() or view.query[:80], view.needs)
+    return found | {"page": n} if n > 1 else found
 
 
 def _reflect(view: View) -> str:

@@ -9,13 +9,13 @@ Scores are computed anew from the final report and the tool results, never taken
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from prstack.distill.episode import last_of, tool_steps
 from prstack.errors import UserError
 from prstack.plugins import import_callable
 from prstack.scoring import rubric
+from prstack.scoring.conduct import NGRAM, repeated
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.grounding import ground
 from prstack.scoring.products import e_prod
@@ -28,8 +28,6 @@ Rejection = tuple[str, str]
 """(reason, detail): the reason is a short name that the funnel counts by."""
 Filter = Callable[[Trajectory, FilterConfig], Rejection | None]
 
-NGRAM = 8
-"""Length of the word sequences that `repetition` counts."""
 
 
 # --- format --------------------------------------------------------------------------------------------------
@@ -126,11 +124,7 @@ def repetition(t: Trajectory, config: FilterConfig) -> Rejection | None:
     """
     written = [s for s in t.steps if s.role == "research" and s.state == "toolcall"]
     written += [s for s in (last_of(t, "plan"), last_of(t, "report")) if s]
-    grams: list[tuple[str, ...]] = []
-    for text in (text for s in written for text in (s.reasoning, s.content)):
-        words = re.findall(r"\w+", text.lower())
-        grams += [tuple(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)]
-    share = 1 - len(set(grams)) / len(grams) if grams else 0.0
+    share = repeated(text for s in written for text in (s.reasoning, s.content))
     if share > config.max_repetition:
         return "repetition", f"{share:.0%} of the {NGRAM}-word sequences are repeated, at most {config.max_repetition:.0%} are kept"
     return None

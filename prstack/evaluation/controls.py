@@ -6,7 +6,6 @@ import json
 import random
 from collections.abc import Callable
 
-from prstack.evaluation.first_query import first_query
 from prstack.evaluation.metrics import LIST_LENGTH
 from prstack.evaluation.tasks import Task
 from prstack.scoring.evidence import Evidence
@@ -15,6 +14,7 @@ from prstack.tools.results import Hit, parse_search
 from prstack.tools.schemas import MAX_QUERY
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Step, ToolCall, Trajectory, Usage
+from prstack.world.asking import first_query
 from prstack.world.units import money
 
 PAGES = 3

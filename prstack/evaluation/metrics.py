@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from prstack.scoring.conduct import tool_turns
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.grounding import ground
 from prstack.scoring.products import e_prod, pitched_on_merit
@@ -98,8 +99,7 @@ def measure(trajectory: Trajectory, truth: Truth, list_length: int = LIST_LENGTH
     text = trajectory.reports[-1] if trajectory.reports else None
     report = parse_report(text) if text is not None else Report("", [])
 
-    attempts = [s for s in steps if s.state == "toolcall" or s.tool_call is not None]
-    valid_calls = sum(s.tool_call is not None and s.tool_result is not None and s.tool_result.ok for s in attempts)
+    calls, valid_calls = tool_turns(steps)
     points = score(report, trajectory.rubric, evidence).score if text is not None else 0.0
     grounding = ground(report, evidence, trajectory.rubric)
 
@@ -115,9 +115,9 @@ def measure(trajectory: Trajectory, truth: Truth, list_length: int = LIST_LENGTH
     on_invalid = [not kept for valid, kept in spoken if not valid]
     usage = [u.completion_tokens for u in trajectory.usage if u.role == "research"]
     return EpisodeMetrics(
-        calls=len(attempts),
+        calls=calls,
         valid_calls=valid_calls,
-        call_validity=_share(valid_calls, len(attempts)),
+        call_validity=_share(valid_calls, calls),
         finished=float(text is not None and _tagged(text)),
         score=points,
         score_given_valid=points if valid_calls and text is not None else None,

@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from prstack.evaluation.first_query import first_query
 from prstack.evaluation.tasks import Task
 from prstack.scoring.report import PRODUCT_ID
 from prstack.tools.results import Hit, parse_search, parse_web_search
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Attribute, Constraint, Product, ToolCall
+from prstack.world.asking import first_query
 from prstack.world.catalogue import CATEGORIES
 from prstack.world.match import fold, satisfies
 from prstack.world.names import usual

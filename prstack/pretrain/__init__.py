@@ -7,10 +7,10 @@
     journeys.py   long documents: buyers' diaries, and the same as conversations
     corpus.py     documents by their number, and the curriculum of their kinds
     phrases.py    the fixed text of conversations, as tokens of its own
-    tokenizer.py  byte-level BPE with numbers cut into thousands
+    tokenizer.py  byte-level BPE in which most numbers are one token
     base.py       the configuration of the model, and packs of text for the trainer
 
 No document calls a tool or writes a report: that is what fine-tuning teaches. There are conversations in which a user brings what tools
-would print, and requests that are answered with a list of needs. What evaluation holds
+would print, and requests that are answered with a list of needs and, in words, the search that follows from them. What evaluation holds
 out (`prstack.world.holdout`, `prstack.evaluation.phrasing`) is left out of the text.
 """

@@ -21,11 +21,11 @@ from prstack.pretrain.pieces import (
     needs_of,
     note,
     price,
-    searched_for,
 )
 from prstack.pretrain.wording import request
 from prstack.tools.results import format_product, format_search
 from prstack.types import Constraint, Product
+from prstack.world.asking import search_words
 from prstack.world.limits import amount
 
 
@@ -42,7 +42,7 @@ def ask(rng: random.Random) -> list[Piece]:
         needs = needs_of(category, products, rng)
         said = in_short(needs, rng)
         if rng.random() < 0.5:
-            said += f"\n{_search(searched_for(category, needs), needs, rng)}"
+            said += f"\n{_search(search_words(needs), needs, rng)}"
         turns.append(_turn(request(needs, rng), _thought(needs, rng), said, rng))
     return [piece for turn in turns for piece in turn]
 
@@ -67,7 +67,7 @@ def _way(rng: random.Random) -> list[tuple[str, str]]:
     hits = rng.sample(products, rng.randint(6, 10))
     words, kept = rng.choice(VERDICTS), rng.choice(KEPT)
     opening = rng.choice(("Please show me", "Next:", "Open"))
-    query = searched_for(category, needs)
+    query = search_words(needs)
     steps = [(request(needs, rng), f"{in_short(needs, rng)}\n{_search(query, needs, rng)}")]
     steps.append((format_search(query, hits, 1), f"{len(hits)} hits, the first is {hits[0].id}.\n{opening} {hits[0].id}"))
     opened = hits[: rng.randint(3, 5)]

@@ -14,7 +14,6 @@ from prstack.world.catalogue import Category
 from prstack.world.holdout import held_out_combination
 from prstack.world.limits import limit, verdict
 from prstack.world.match import satisfies
-from prstack.world.opinions import praise_words
 from prstack.world.units import money, number_text
 
 VERDICTS = (("fits", "does not fit"), ("fits", "does not fit"), ("fits", "does not fit"), ("is fine", "is not"), ("yes", "no"))
@@ -100,12 +99,6 @@ def searched(category: Category, rng: random.Random) -> str:
     """What somebody would type into the search for a category."""
     named = rng.sample([*category.numeric, *category.kinds], rng.randint(0, 2))
     return " ".join([rng.choice((category.noun.lower(), category.name)), *(n.name for n in named)])
-
-
-def searched_for(category: Category, needs: list[Constraint]) -> str:
-    """The search that follows from needs: the category, then in their order what is wanted, or what owners say of a thing that has it."""
-    words = [c.value if c.op == "=" else next(iter(praise_words(c.attribute)), "") for c in needs if c.attribute not in ("category", "price")]
-    return " ".join([category.name, *filter(None, words)])
 
 
 def price(p: Product) -> str:

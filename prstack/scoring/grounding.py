@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from prstack.scoring.claims import OWN_WORDS, Claim
 from prstack.scoring.evidence import Evidence, Span
+from prstack.scoring.reading.claims import OWN_WORDS, Claim
 from prstack.scoring.report import Report
 from prstack.scoring.values import Agreement, agreement, compare_number, compare_price
 from prstack.tools.results import Hit, ProductPage

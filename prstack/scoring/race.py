@@ -95,7 +95,7 @@ def weigh(criteria: Criteria, marks: Marks) -> Weighted:
 def race(criteria: Criteria, target: Marks, reference: Marks) -> RaceScore:
     """The score of one judgement. Raises ValueError as `weigh` does."""
     a, b = weigh(criteria, target), weigh(criteria, reference)
-    return RaceScore(_share(a.total, b.total), {d: _share(a.dimensions[d], b.dimensions[d]) for d in a.dimensions}, a, b)
+    return RaceScore(share(a.total, b.total), {d: share(a.dimensions[d], b.dimensions[d]) for d in a.dimensions}, a, b)
 
 
 def combine(judged: Sequence[Judged], self_reference: str = "") -> RaceResult:
@@ -136,7 +136,8 @@ def summarise(results: Iterable[RaceResult]) -> dict[str, Any]:
     return row | counts | {"self_reference": sum(bool(r.self_reference) for r in results)}
 
 
-def _share(target: float, reference: float) -> float:
+def share(target: float, reference: float) -> float:
+    """Target / (target + reference); 0 where both are 0."""
     return target / (target + reference) if target + reference > 0 else 0.0
 
 

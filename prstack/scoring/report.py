@@ -1,9 +1,9 @@
 """What a report says, as pitches and claims.
 
-A pitch is a product that the report recommends, by its id (`prstack.scoring.heads` says which lines do so), together with what the
+A pitch is a product that the report recommends, by its id (`prstack.scoring.reading.heads` says which lines do so), together with what the
 report says about it: up to the next product, the next heading that is not below its own, or a part about other things. A product
-named again adds to its pitch. Claims (`prstack.scoring.claims`) are `name: value` pairs, prices, what reviewers say, and quantities
-in prose; rows or columns of a table about a product are claims as well (`prstack.scoring.tables`).
+named again adds to its pitch. Claims (`prstack.scoring.reading.claims`) are `name: value` pairs, prices, what reviewers say, and quantities
+in prose; rows or columns of a table about a product are claims as well (`prstack.scoring.reading.tables`).
 
 1. The text between the tags is read line by line, up to `READ` characters, so that an endless report costs no more.
 2. A part whose heading says that its products are not recommended ("Rejected", "Considered but …") pitches none.
@@ -16,10 +16,10 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from prstack.scoring.claims import PRICE, PRODUCT_ID, Claim, line_claims
 from prstack.scoring.evidence import Span
-from prstack.scoring.heads import Head, head_of, level_of, rejects
-from prstack.scoring.tables import Table, read_table, table_end
+from prstack.scoring.reading.claims import PRICE, PRODUCT_ID, Claim, line_claims
+from prstack.scoring.reading.heads import Head, head_of, level_of, rejects
+from prstack.scoring.reading.tables import Table, read_table, table_end
 
 __all__ = ["PRODUCT_ID", "READ", "Claim", "Pitch", "Report", "parse_report", "report_body"]
 

@@ -22,13 +22,13 @@ from __future__ import annotations
 import functools
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from prstack.errors import UserError
 from prstack.plugins import import_callable
 from prstack.scoring import rubric as rubrics
+from prstack.scoring.conduct import repeated, tool_turns
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.grounding import Grounding, ground
 from prstack.scoring.products import pitched_on_merit
@@ -37,8 +37,6 @@ from prstack.settings import RewardConfig
 from prstack.types import RubricItem, Step, Trajectory
 
 PENALTIES = ("redundancy", "length")
-GRAM = 8
-"""Length of the word sequences that `redundancy` counts."""
 
 
 @dataclass(slots=True)
@@ -139,18 +137,16 @@ def _products(e: Episode, config: RewardConfig) -> float:
 
 
 def _format(e: Episode, config: RewardConfig) -> float:
-    attempts = [s for s in e.steps if s.state == "toolcall" or s.tool_call is not None]
-    valid = sum(s.tool_call is not None and s.tool_result is not None and s.tool_result.ok for s in attempts)
+    turns, answered = tool_turns(e.steps)
     text = e.text.strip()
     whole = text.startswith("<report>") and text.endswith("</report>") and text.count("<report>") == text.count("</report>") == 1
-    return valid / len(attempts) if attempts and whole and report_body(text) else 0.0
+    return answered / turns if turns and whole and report_body(text) else 0.0
 
 
 def _redundancy(e: Episode, config: RewardConfig) -> float:
     calls = [(s.tool_call.name, _canonical(s.tool_call.arguments)) for s in e.steps if s.tool_call is not None]
-    words = re.findall(r"\w+", report_body(e.text).lower())
-    grams = [tuple(words[i : i + GRAM]) for i in range(len(words) - GRAM + 1)]
-    return max((1 - len(set(seen)) / len(seen) for seen in (calls, grams) if seen), default=0.0)
+    again = 1 - len(set(calls)) / len(calls) if calls else 0.0
+    return max(again, repeated([report_body(e.text)]))
 
 
 def _length(e: Episode, config: RewardConfig) -> float:

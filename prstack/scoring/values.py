@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from prstack.scoring.claims import PRICE
+from prstack.scoring.reading.claims import PRICE
 from prstack.types import Attribute
 from prstack.world.match import same_value
 from prstack.world.names import fold

@@ -26,13 +26,13 @@ from actors.expert import ExpertEngine
 from actors.judge import engine_judge
 from actors.synthesis import serve
 from prstack.errors import UserError
+from prstack.evaluation.agreement import agreement
 from prstack.evaluation.bootstrap import mean_interval
 from prstack.evaluation.results import Measured
 from prstack.prompts import Prompts
-from prstack.scoring.agreement import agreement
 from prstack.scoring.criteria import criteria_of_rubric
 from prstack.scoring.judge import Judge, Side, judge_pair, prompt_record, side_of
-from prstack.scoring.race import RaceResult, summarise
+from prstack.scoring.race import RaceResult, share, summarise
 from prstack.settings import Config
 from prstack.stages.cluster import ray_session
 from prstack.stages.distill import content_of
@@ -90,12 +90,8 @@ def _summary(judged: Sequence[tuple[Pair, RaceResult]]) -> dict[str, Any]:
         values = [r.overall for r in results if r.overall is not None]
         interval = mean_interval(values) if values else None
         rows[name] = summarise(results) | ({"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None})
-    both = [(r.overall, _share(t.metrics.score, ref.metrics.score), t.task.id) for (t, ref), r in judged if r.overall is not None]
+    both = [(r.overall, share(t.metrics.score, ref.metrics.score), t.task.id) for (t, ref), r in judged if r.overall is not None]
     return {"subjects": rows, "agreement": agreement(*map(list, zip(*both, strict=True))).row() if len(both) > 1 else None}
-
-
-def _share(target: float, reference: float) -> float:
-    return target / (target + reference) if target + reference else 0.0
 
 
 def _read(file: Path) -> dict[str, RaceResult]:

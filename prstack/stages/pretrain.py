@@ -20,14 +20,13 @@ from prstack.pretrain import base
 from prstack.pretrain import tokenizer as bpe
 from prstack.report.tracking import Tracker
 from prstack.settings import Config, PretrainConfig
-from prstack.stages.training import FREE, train_model
+from prstack.stages.training import FREE, PART_PACKS, train_model
 from prstack.store.parts import Parts
 from prstack.store.rundir import Manifest, RunDir
 from trainers.init import write_first
 
 POSITIONS = 8192
 """Longest context of the model; what it learned of distances ends at the length of its packs."""
-PART_PACKS = 200
 
 
 def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:

@@ -35,8 +35,8 @@ from trainers.loop import train
 from trainers.spec import ModelSpec
 from trainers.worker import Setup
 
-UNSEEN, REHEARSAL_PART = 100_000_000, 200
-"""Number of the first document of a rehearsal, beyond all of pretraining; packs a part."""
+PART_PACKS, UNSEEN = 200, 100_000_000
+"""Packs of text a committed part; number of the first document of a rehearsal, beyond all of pretraining."""
 FREE = ("model", "input", "ranks", "threads", "checkpoint_every", "keep")
 """Keys of trainer that do not decide what is trained, or (model, input) do so by their content."""
 
@@ -103,7 +103,7 @@ def rehearsal_packs(config: Config, base: Path, folder: Path, tokens: int) -> Pa
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise UserError(f"trainer.rehearsal: the tokenizer of {base} has no {END_OF_TEXT}, with which texts end")
     text = dataclasses.replace(config.pretrain, tokens=max(1, round(share / (1 - share) * tokens)))
-    made = Parts(folder, schema=PACKED_SCHEMA, flush_every=REHEARSAL_PART)
+    made = Parts(folder, schema=PACKED_SCHEMA, flush_every=PART_PACKS)
     write_packs(text, tokenizer, config.trainer.context, made, first=UNSEEN, curriculum=False)
     return folder
 

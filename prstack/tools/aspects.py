@@ -27,14 +27,17 @@ def count_aspects(reviews: Iterable[Review], most: int) -> dict[str, tuple[int, 
     """Attribute → (reviewers who praise it, reviewers who blame it), of the first `most` attributes; names are neutralised."""
     names: dict[str, str] = {}
     counts: dict[str, list[int]] = {}
+    shown: dict[str, str] = {}
     for review in reviews:
         for said, good in dict.fromkeys(opinions(review.text)):
             if said not in names:
                 name = one_line(said.replace(":", " "))
                 names[said] = name if name and len(name) <= MAX_NAME and len(name.split()) <= MAX_WORDS else ""
             if names[said]:
-                counts.setdefault(names[said].casefold(), [0, 0, names[said]])[0 if good else 1] += 1
-    return {name: (good, bad) for good, bad, name in list(counts.values())[:most]}
+                key = names[said].casefold()
+                shown.setdefault(key, names[said])
+                counts.setdefault(key, [0, 0])[0 if good else 1] += 1
+    return {shown[key]: (good, bad) for key, (good, bad) in list(counts.items())[:most]}
 
 
 def opinions(text: str) -> Iterator[tuple[str, bool]]:

@@ -11,14 +11,14 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from prstack.types import Constraint, Event, EventType, Product
+from prstack.world.catalogue import COLOURS
 from prstack.world.complaints import complain
 from prstack.world.match import check
 from prstack.world.material import Latent
+from prstack.world.moments import Moment, event
 from prstack.world.prose.grammar import expand, tidy
 from prstack.world.prose.owners import KIN, opinion_on
 from prstack.world.prose.words import COUNTS, PEOPLE, ROOMS, SEASONS, TRADES
@@ -64,19 +64,10 @@ VALUES = {
 """What someone may hold dear → how it shows, never in so many words."""
 
 
-@dataclass(slots=True)
-class _Moment:
-    day: float
-    type: EventType
-    product: Product | None = None
-    text: str = ""
-    rating: float | None = None
-
-
 class _Teller:
     def __init__(self, world: World, rng: random.Random):
         self.world, self.rng = world, rng
-        self.colour = rng.choice(("slate grey", "off-white", "forest green", "midnight blue", "brick red", "sand", "charcoal"))
+        self.colour = rng.choice(COLOURS)
         self.value = rng.choice(sorted(VALUES))
 
     def say(self, template: str, **given: str) -> str:
@@ -95,13 +86,13 @@ class _Teller:
     def places(self, shelf: Shelf) -> list[int]:
         return self.rng.sample(range(len(shelf.rows)), min(len(shelf.rows), LOOKED_AT))
 
-    def views(self, shelf: Shelf, bought: int, day: float) -> list[_Moment]:
+    def views(self, shelf: Shelf, bought: int, day: float) -> list[Moment]:
         """One or two products that were looked at before a purchase, and not taken."""
         others = [at for at in self.places(shelf)[:4] if at != bought]
-        return [_Moment(day - self.rng.randint(0, 3) - 0.5, "view", self.listed(shelf, at)) for at in others[: self.rng.choice((1, 1, 2))]]
+        return [Moment(day - self.rng.randint(0, 3) - 0.5, "view", self.listed(shelf, at)) for at in others[: self.rng.choice((1, 1, 2))]]
 
     # --- what shows the need -----------------------------------------------------------------------------------
-    def evidence(self, c: Constraint, shelf: Shelf) -> tuple[list[_Moment], _Moment] | None:
+    def evidence(self, c: Constraint, shelf: Shelf) -> tuple[list[Moment], Moment] | None:
         """A purchase with the views before it, and what was said of it later."""
         rng = self.rng
         wants_broken = rng.random() < 0.65
@@ -126,27 +117,27 @@ class _Teller:
         said = tidy(self.say(rng.choice(DIALOGUE), text=text, noun=noun)) if kind == "dialogue" else f"{tidy(self.say(rng.choice(LEADS) + text))}."
         rating = float(rng.choice((1, 2)) if broken else rng.choice((4, 5))) if kind == "review" else None
         day, product = rng.randrange(10, 200), self.listed(shelf, at)
-        return [*self.views(shelf, at, day), _Moment(day, "purchase", product)], _Moment(220 + rng.randrange(60), kind, product, said, rating)
+        return [*self.views(shelf, at, day), Moment(day, "purchase", product)], Moment(220 + rng.randrange(60), kind, product, said, rating)
 
     # --- what shows a taste --------------------------------------------------------------------------------------
-    def asides(self, shelves: list[Shelf]) -> list[_Moment]:
+    def asides(self, shelves: list[Shelf]) -> list[Moment]:
         """Purchases elsewhere: mostly in the favourite colour, one returned for its colour, remarks on what they hold dear."""
         rng, out = self.rng, []
         for n, shelf in enumerate(rng.sample(shelves, min(3, len(shelves)))):
             day = rng.randrange(10, 190)
             at = self.liked(shelf, self.places(shelf))
             product = self.listed(shelf, at)
-            out += [*self.views(shelf, at, day), _Moment(day, "purchase", product)]
+            out += [*self.views(shelf, at, day), Moment(day, "purchase", product)]
             if n == 0:
                 spec = rng.randrange(len(shelf.category.numeric))
                 good = shelf.goodness(shelf.category.numeric[spec], shelf.truth(at)[spec].number) >= 0.5
                 text = opinion_on(shelf.category.numeric[spec].name, good, shelf.category.noun.lower(), rng)
-                out.append(_Moment(day + rng.randrange(2, 15), "review", product, text, 5.0 if good else 2.0))
+                out.append(Moment(day + rng.randrange(2, 15), "review", product, text, 5.0 if good else 2.0))
             elif n == 1 and not any(a.value == self.colour for a in product.attributes):
-                out.append(_Moment(day + rng.randrange(2, 9), "return", product, f"I should have waited for {self.colour}; this does not go with the rest."))
+                out.append(Moment(day + rng.randrange(2, 9), "return", product, f"I should have waited for {self.colour}; this does not go with the rest."))
             else:
                 remark = self.say(rng.choice(VALUES[self.value]))
-                out.append(_Moment(day + rng.randrange(2, 15), "dialogue", product, f"Customer: {remark}. Agent: I have noted it."))
+                out.append(Moment(day + rng.randrange(2, 15), "dialogue", product, f"Customer: {remark}. Agent: I have noted it."))
         return out
 
 
@@ -161,16 +152,8 @@ def story(user: str, need: Latent, shelf: Shelf, shelves: list[Shelf], world: Wo
             said.append(found[1])
     last = max(m.day for m in [*before, *said]) + 2
     remark = teller.say(rng.choice(VALUES[teller.value]))
-    said.append(_Moment(last + 1, "dialogue", before[-1].product, f"Customer: {remark}. Agent: Of course."))
-    said.append(_Moment(last + 3, "search", text=rng.choice(SEARCHES).format(noun=noun, use=use)))
+    said.append(Moment(last + 1, "dialogue", before[-1].product, f"Customer: {remark}. Agent: Of course."))
+    said.append(Moment(last + 3, "search", text=rng.choice(SEARCHES).format(noun=noun, use=use)))
     places = teller.places(shelf)
-    said += [_Moment(last + 4 + n, "view", teller.listed(shelf, at)) for n, at in enumerate([teller.liked(shelf, places), *places[1:2]])]
-    return [_event(f"{user}-e{n}", m, shelf.category.name) for n, m in enumerate(sorted([*before, *said], key=lambda m: m.day), 1)]
-
-
-def _event(id: str, m: _Moment, category: str) -> Event:
-    stamp = (date(2025, 1, 6) + timedelta(days=int(m.day))).isoformat()
-    if m.product is None:
-        return Event(id, m.type, stamp, category=category, text=m.text)
-    p = m.product
-    return Event(id, m.type, stamp, p.id, p.title, p.category, p.price, m.rating, list(p.attributes), m.text)
+    said += [Moment(last + 4 + n, "view", teller.listed(shelf, at)) for n, at in enumerate([teller.liked(shelf, places), *places[1:2]])]
+    return [event(f"{user}-e{n}", m, shelf.category.name) for n, m in enumerate(sorted([*before, *said], key=lambda m: m.day), 1)]

@@ -22,20 +22,19 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, timedelta
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from prstack.settings import WorldConfig
-from prstack.types import Constraint, Event, EventType, History, Product
+from prstack.types import Constraint, Event, EventType, History
 from prstack.world.catalogue import Category
 from prstack.world.complaints import complain
 from prstack.world.holdout import Slice, held_out_category, slice_of
 from prstack.world.levels import LEVELS
 from prstack.world.material import Latent
+from prstack.world.moments import Moment, event
 from prstack.world.opinions import opinion
 from prstack.world.shelf import Shelf
 from prstack.world.stories import story
@@ -160,18 +159,9 @@ def natural_query(category: Category, constraints: list[Constraint]) -> str:
     return " ".join([category.noun.lower(), *(c.attribute for c in constraints if c.attribute != "price")])
 
 
-@dataclass(slots=True)
-class _Moment:
-    day: int
-    type: EventType
-    product: Product | None = None
-    text: str = ""
-    rating: float | None = None
-
-
 def _story(user: str, need: Latent, shop: _Shop, shelves: list[Shelf], rng: random.Random) -> list[Event]:
     """The history behind a need, oldest event first."""
-    moments: list[_Moment] = []
+    moments: list[Moment] = []
     for constraint in need.constraints:
         moments += _evidence(constraint, shop, rng)
     others = [s for s in shelves if s is not shop.shelf]
@@ -179,11 +169,11 @@ def _story(user: str, need: Latent, shop: _Shop, shelves: list[Shelf], rng: rand
         moments += _aside(shelf, with_review=n == 0, rng=rng)
     moments.sort(key=lambda m: m.day)
     noun = shop.category.noun.lower()
-    moments.append(_Moment(moments[-1].day + 2, "search", text=rng.choice(SEARCHES).format(noun=noun, use=rng.choice(shop.category.uses))))
-    return [_event(f"{user}-e{n}", m, shop.category.name) for n, m in enumerate(moments, 1)]
+    moments.append(Moment(moments[-1].day + 2, "search", text=rng.choice(SEARCHES).format(noun=noun, use=rng.choice(shop.category.uses))))
+    return [event(f"{user}-e{n}", m, shop.category.name) for n, m in enumerate(moments, 1)]
 
 
-def _evidence(constraint: Constraint, shop: _Shop, rng: random.Random) -> list[_Moment]:
+def _evidence(constraint: Constraint, shop: _Shop, rng: random.Random) -> list[Moment]:
     """A purchase, and what the user said of it: the constraint follows from it."""
     wants_broken = rng.random() < 0.65
     places = np.array(rng.sample(range(shop.size), min(shop.size, SAMPLE)))
@@ -202,23 +192,15 @@ def _evidence(constraint: Constraint, shop: _Shop, rng: random.Random) -> list[_
         text = f"{text}."
     day = rng.randrange(300)
     rating = float(rng.choice((1, 2)) if broken else rng.choice((4, 5))) if kind == "review" else None
-    return [_Moment(day, "purchase", product), _Moment(day + rng.randrange(2, 20), kind, product, text, rating)]
+    return [Moment(day, "purchase", product), Moment(day + rng.randrange(2, 20), kind, product, text, rating)]
 
 
-def _aside(shelf: Shelf, with_review: bool, rng: random.Random) -> list[_Moment]:
+def _aside(shelf: Shelf, with_review: bool, rng: random.Random) -> list[Moment]:
     """A purchase in another category, with a review that praises or blames without a measure."""
     product, day = rng.choice(shelf.products), rng.randrange(300)
-    bought = _Moment(day, "purchase", product)
+    bought = Moment(day, "purchase", product)
     if not with_review:
         return [bought]
     spec = rng.choice(shelf.category.numeric)
     good = shelf.goodness(spec, product.attribute(spec.name).number) >= 0.5
-    return [bought, _Moment(day + rng.randrange(2, 20), "review", product, opinion(spec.name, good, rng), 5.0 if good else 2.0)]
-
-
-def _event(id: str, m: _Moment, category: str) -> Event:
-    stamp = (date(2025, 1, 6) + timedelta(days=m.day)).isoformat()
-    if m.product is None:
-        return Event(id, m.type, stamp, category=category, text=m.text)
-    p = m.product
-    return Event(id, m.type, stamp, p.id, p.title, p.category, p.price, m.rating, list(p.attributes), m.text)
+    return [bought, Moment(day + rng.randrange(2, 20), "review", product, opinion(spec.name, good, rng), 5.0 if good else 2.0)]

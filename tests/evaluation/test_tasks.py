@@ -9,7 +9,6 @@ import pytest
 from actors.expert import research
 from prstack.errors import UserError
 from prstack.evaluation.controls import no_check
-from prstack.evaluation.first_query import first_query
 from prstack.evaluation.metrics import measure
 from prstack.evaluation.phrasing import HELD_OUT, phrase, state
 from prstack.evaluation.tasks import latent_needs, make_tasks
@@ -19,6 +18,7 @@ from prstack.store.records import to_row
 from prstack.tools.results import parse_search
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Constraint
+from prstack.world.asking import first_query
 from prstack.world.holdout import Slice, slice_of
 from prstack.world.language import canonical, hear, say
 from prstack.world.match import satisfies_all

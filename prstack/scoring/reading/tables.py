@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prstack.scoring.claims import PRODUCT_ID, Claim, tidy
+from prstack.scoring.reading.claims import PRODUCT_ID, Claim, tidy
 
 _RULE = re.compile(r"^\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$")
 _UNIT = re.compile(r"^(.*?)\s*\(([^()\d]{1,8})\)$")

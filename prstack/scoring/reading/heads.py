@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from prstack.scoring.claims import PRODUCT_ID
+from prstack.scoring.reading.claims import PRODUCT_ID
 
 _LEAD = re.compile(r"^[\s>*+\-•|#]*(?:\d{1,2}[.)]\s*)?[\[(*`_]*")
 _STRUCTURE = re.compile(r"^\s{0,3}(?:#{1,6}\s|\d{1,2}[.)]\s|[*+\-•]\s|\*\*|__)")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prstack.scoring.agreement import agreement
+from prstack.evaluation.agreement import agreement
 
 
 def values(judge, truth, groups=None):
@@ -66,7 +66,7 @@ def test_whole_queries_are_drawn():
 
 def test_a_draw_with_copies_is_as_if_the_copies_were_reports():
     """The weights of the bootstrap against the plain values of a sample that holds reports several times."""
-    from prstack.scoring import agreement as module
+    from prstack.evaluation import agreement as module
 
     rng = np.random.default_rng(2)
     x, y = rng.integers(0, 6, 12).astype(float), rng.integers(0, 6, 12).astype(float)

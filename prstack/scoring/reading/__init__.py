@@ -1,0 +1,1 @@
+"""Reading reports: which lines recommend a product, what they claim of it, tables."""
