@@ -17,8 +17,7 @@ from __future__ import annotations
 import itertools
 import random
 
-from prstack.pretrain import names
-from prstack.pretrain.goods import shelf_pages, stock
+from prstack.pretrain.goods import KINDS, UNITS, shelf_pages, stock
 from prstack.pretrain.pieces import (
     KEPT,
     SEPARATOR,
@@ -142,11 +141,11 @@ def order(rng: random.Random) -> list[Piece]:
     """Twenty values beside a limit, and where they stand: numbers, mostly near it, and words. The shortest way to learn that numbers
     have an order."""
     words = rng.choice(VERDICTS)
-    unit, currency = rng.choice((("", ""), ("", "$"), *((f" {u}", "") for u in names.units())))
+    unit, currency = rng.choice((("", ""), ("", "$"), *((f" {u}", "") for u in UNITS)))
     out: list[Piece] = []
     for _ in range(20):
         if rng.random() < 0.2:
-            name, values = names.kind(rng)
+            name, values = rng.choice(KINDS)
             value, wanted = rng.choice(values), rng.choice(values)
             need = Constraint(name, rng.choice(("=", "!=")), rng.choice((value, wanted)))
             held, thing = f"{value} ({limit(need)})", Product("", "", "", attributes=[Attribute(name, value)])

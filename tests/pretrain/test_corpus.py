@@ -80,7 +80,7 @@ def test_a_request_is_answered_with_all_its_needs():
     for n in range(40):
         question, answer = (t for t, learned in journeys.ask(random.Random(n))[:2])
         for limit in re.findall(r"(?:at most|at least|has to be|must not be) (.+?)(?:[;\n<]|\.$|$)", answer):
-            assert limit.removesuffix(".").removesuffix("<|im_end|>").lower() in question.lower()
+            assert limit.removesuffix(".").removesuffix("<|im_end|>") in question
 
 
 def test_what_is_learned_can_be_worked_out():
@@ -102,15 +102,6 @@ def test_invented_goods_have_readable_values():
         _, products, reviews = goods.stock(random.Random(n), 3)
         assert len({p.id for p in products}) == 3 and {r.product_id for r in reviews} <= {p.id for p in products}
         assert all(a.value.startswith(f"{a.number:g}"[:1]) for p in products for a in p.attributes if a.number is not None)
-
-
-def test_names_are_so_many_that_they_have_to_be_copied():
-    made = [goods.invent(random.Random(n)) for n in range(500)]
-    assert len({c.name for c in made}) > 450
-    assert len({a.name for c in made for a in c.numeric}) > 1000 and len({k.name for c in made for k in c.kinds}) > 400
-    only_there = {a.name for c in CATEGORIES if c.name in HELD_OUT_CATEGORIES for a in c.numeric} - {a.name for c in CATEGORIES if c.name not in HELD_OUT_CATEGORIES for a in c.numeric}
-    units_there = {a.unit for c in CATEGORIES if c.name in HELD_OUT_CATEGORIES for a in c.numeric} - {a.unit for c in CATEGORIES if c.name not in HELD_OUT_CATEGORIES for a in c.numeric}
-    assert not only_there & {a.name for c in made for a in c.numeric} and not units_there & {a.unit for c in made for a in c.numeric}, units_there
 
 
 def test_the_curriculum_goes_from_short_documents_to_diaries():
