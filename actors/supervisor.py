@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from actors.agent import Agent, derive_seed
@@ -22,10 +23,12 @@ from actors.user import Prepared
 from prstack.dialogue.parse import format_assistant
 from prstack.prompts import replies
 from prstack.scoring.evidence import Evidence
-from prstack.scoring.report import parse_report
+from prstack.scoring.report import PRODUCT_ID, parse_report
 from prstack.scoring.rubric import score
 from prstack.settings import AgentsConfig
+from prstack.tools import results
 from prstack.types import History, Persona, State, Step, Trajectory, Usage, Verdict, VerdictItem
+from prstack.world.units import money
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +113,7 @@ class SupervisorAgent(Agent):
                 failed, force = 0, False
             elif forced:
                 raise _Stop(self._end(t), "no report came when it was asked for")
-            elif (await self._check(t, "toolcall", step)).decision == "approve":
+            elif (await self.check(t, "toolcall", step)).decision == "approve":
                 failed = 0
             else:
                 failed += 1
@@ -121,7 +124,7 @@ class SupervisorAgent(Agent):
         for round in range(self.limits.max_plan_rounds):
             step, usage = await self.research.plan(t.query, t.steps, round, t.id, t.seed)
             self._append(t, step, usage)
-            if (await self._check(t, "plan", step)).decision == "approve":
+            if (await self.check(t, "plan", step)).decision == "approve":
                 return
 
     async def _report(self, t: Trajectory) -> None:
@@ -129,13 +132,13 @@ class SupervisorAgent(Agent):
         step = t.steps[-1]
         t.reports.append(step.content)
         t.scores.append(round(score(parse_report(step.content), t.rubric, Evidence.from_steps(t.steps)).score, 4))
-        if (await self._check(t, "report", step)).decision == "approve":
+        if (await self.check(t, "report", step)).decision == "approve":
             raise _Stop("approved")
         if len(t.reports) >= self.limits.max_report_rounds:
             raise _Stop(self._end(t))
 
-    async def _check(self, t: Trajectory, state: State, step: Step) -> Verdict:
-        """Asks for a verdict on the last research step and appends it."""
+    async def check(self, t: Trajectory, state: State, step: Step) -> Verdict:
+        """Asks for a verdict on the last research step of a trajectory and appends it."""
         text = {"plan": self._plan_prompt, "toolcall": self._call_prompt, "report": self._report_prompt}[state](t, step)
         usage = Usage("supervisor")
         done = await self.ask(
@@ -158,7 +161,7 @@ class SupervisorAgent(Agent):
         earlier = [f"{s.tool_call.name} {s.tool_call.arguments}" for s in t.steps[:-1] if s.tool_call and s.tool_result and s.tool_result.ok]
         call = format_assistant("", step.content, step.tool_call)
         result = step.tool_result.text[:RESULT_CHARS] if step.tool_result else "(no tool was called)"
-        return self.prompts.render("supervisor_check_toolcall", query=t.query, earlier=earlier, call=call, result=result)
+        return self.prompts.render("supervisor_check_toolcall", query=t.query, earlier=earlier, shown=shown_products(t.steps[:-1]), call=call, result=result)
 
     def _report_prompt(self, t: Trajectory, step: Step) -> str:
         """The sources are the pages of pitched products, and the searches that listed them."""
@@ -183,6 +186,29 @@ class SupervisorAgent(Agent):
     def _end(self, t: Trajectory) -> str:
         """Why an episode without an approved report ends."""
         return "max_tool_calls" if self._at_call_cap(t) else "max_rounds"
+
+
+def shown_products(steps: Iterable[Step]) -> list[str]:
+    """The products that results have shown, a line for each category: "Blenders: P1225 ($63.00), P1267 (no price)".
+
+    What a product's page names as related or as a variant is of its category. Ids that stand in other texts come last, under "mentioned".
+    """
+    found: dict[str, dict[str, str]] = {}
+    mentioned: dict[str, None] = {}
+    for text in (s.tool_result.text for s in steps if s.tool_result and s.tool_result.ok):
+        if page := results.parse_product(text):
+            beside = [*page.related, *((v.id, v.price) for v in page.variants)]
+            products = [(id, page.category, price, page.currency) for id, price in [(page.id, page.price), *beside]]
+        else:
+            products = [(h.id, h.category, h.price, h.currency) for h in results.parse_search(text)]
+        for id, category, price, code in products:
+            found.setdefault(category, {}).setdefault(id, money(price, code) if price is not None else "no price")
+        if not products:
+            mentioned |= dict.fromkeys(PRODUCT_ID.findall(text))
+    lines = [f"{category}: {', '.join(f'{id} ({price})' for id, price in ids.items())}" for category, ids in found.items()]
+    known = {id for ids in found.values() for id in ids}
+    rest = [id for id in mentioned if id not in known]
+    return [*lines, f"mentioned: {', '.join(rest)}"] if rest else lines
 
 
 def read_verdict(text: str, state: State) -> Verdict:

@@ -117,8 +117,10 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> 
     make_console().print(shown)
 
 
-def finish(name: str, figures: dict[str, Figure], quick: bool, described: dict[str, Any], used: dict[str, str], notes: Sequence[str] = ()) -> None:
-    """Prints the figures beside their goals and the document, and writes it."""
+def finish(
+    name: str, figures: dict[str, Figure], quick: bool, described: dict[str, Any], used: dict[str, str], notes: Sequence[str] = (), details: Any = None
+) -> None:
+    """Prints the figures beside their goals and the document, and writes it; `details` stand in the document alone."""
     verdict = {True: "met", False: "not met", None: ""}
     rows = [(key, f.value, "" if f.goal is None else f"{'≥' if f.at_least else '≤'} {f.goal:g}", f.unit, verdict[f.met]) for key, f in figures.items()]
     table(f"{name}{' (quick: a small part, figures are not those of the full run)' if quick else ''}", ("figure", "value", "goal", "unit", ""), rows)
@@ -132,7 +134,7 @@ def finish(name: str, figures: dict[str, Figure], quick: bool, described: dict[s
         "versions": used,
         "notes": list(notes),
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    } | ({} if details is None else {"details": details})
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}{'-quick' if quick else ''}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(document, ensure_ascii=False), flush=True)

@@ -17,7 +17,7 @@ VALUES = {
     "research_force_report": {},
     "research_malformed": {"forced": True},
     "supervisor_check_plan": {"query": "q", "plan": "p", "rubric": [{"id": "r1"}]},
-    "supervisor_check_toolcall": {"query": "q", "earlier": ["product_search {}"], "call": "c", "result": "r"},
+    "supervisor_check_toolcall": {"query": "q", "earlier": ["product_search {}"], "shown": ["Kettles: P1 ($20.00)"], "call": "c", "result": "r"},
     "supervisor_check_report": {"query": "q", "rubric": [{"id": "r1"}], "report": "rep", "evidence": ["a page"]},
     "judge_pair": {"query": "q", "criteria": [{"n": 1}], "a": "rep", "b": "rep", "sources_a": ["a page"], "sources_b": []},
     "judge_criteria": {"query": "q"},
