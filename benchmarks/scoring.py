@@ -8,7 +8,7 @@
 2. `…_per_s` are the parts by themselves, on evidence that is read already.
 3. Growth: a report of up to `SIZES[-1]` times its length (its products again, under other ids, up to what is read of a report),
    and a trajectory with as many times its tool results, under ids of their own; the exponent is the slope of log time over log length
-   at the greater lengths.
+   at the greater lengths. These reports also compare two products in a sentence, and these trajectories also read a lab test.
 
 Times are those of the processor that this process used, the least of some runs.
 """
@@ -37,8 +37,9 @@ from prstack.scoring.grounding import ground
 from prstack.scoring.report import READ, parse_report
 from prstack.scoring.rubric import score
 from prstack.settings import WorldConfig
+from prstack.tools.results import format_web_page
 from prstack.tools.toolbox import Toolbox
-from prstack.types import Step, Trajectory
+from prstack.types import Page, Step, ToolCall, ToolResult, Trajectory
 from prstack.world.world import World, build
 
 QUERIES, QUICK, RUNS = 100, 20, 5
@@ -67,6 +68,20 @@ def seconds(work: Callable[[], object], runs: int = RUNS) -> float:
         work()
         taken.append(time.process_time() - start)
     return min(taken)
+
+
+def comparing(t: Trajectory) -> Trajectory | None:
+    """The trajectory with a sentence about two products at the end of its report, and with a lab test of them; None where it lists fewer."""
+    pages = [p for i in parse_report(t.reports[-1] if t.reports else "").product_ids if (p := Evidence.from_steps(t.steps).visited.get(i))]
+    if len(pages) < 2:
+        return None
+    one, two = pages[:2]
+    name = next(n for n, a in one.attributes.items() if a.unit and n in two.attributes)
+    said = f"{one.id} has a {name} of {one.attributes[name].value}, against {two.attributes[name].value} for {two.id}."
+    tested = "\n".join(f"{p.title} ({p.id}). We measured 2 years for the warranty. Our bench gave {p.attributes[name].value} for the {name}." for p in (one, two))
+    page = format_web_page(Page("W1", "", "On the bench", tested, "lab_test", "2025-01"))
+    visit = Step("research", "toolcall", 0, tool_call=ToolCall("web", "web_visit", "{}"), tool_result=ToolResult("web", True, page))
+    return replace(t, steps=[*t.steps, visit], reports=[t.reports[-1].replace("</report>", f"\n{said}\n</report>")])
 
 
 def longer_report(report: str, times: int) -> str:
@@ -98,7 +113,7 @@ def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
 
 def growth(trajectories: Sequence[Trajectory]) -> tuple[dict[str, Figure], list[tuple]]:
     """Exponents and the rows of their table: multiple, characters and ms a trajectory, of reports and of trajectories."""
-    some = [t for t in trajectories if t.reports and parse_report(t.reports[-1]).pitches][:10]
+    some = [c for t in trajectories if (c := comparing(t))][:10]
     fitting = [n for n in SIZES if all(n * len(t.reports[-1]) < READ for t in some)]
     rows, of_reports, of_trajectories = [], [], []
     for n in SIZES:

@@ -210,7 +210,7 @@ MAKING = ("name", "run_dir", "runs", "seed")
 COMMANDS = {
     "run": Command(
         "the whole loop: world → synthesis → distillation → sft → evaluation → report",
-        (*MAKING, "until", "world", "engine", "tools", "web", "agents", "synthesis", "distill", "trainer", "evaluation", "tracking", "ray"),
+        (*MAKING, "until", "world", "engine", "tools", "web", "agents", "synthesis", "distill", "trainer", "evaluation", "reward", "tracking", "ray"),
         _run,
     ),
     "world": Command(
@@ -227,7 +227,7 @@ COMMANDS = {
     "sft": Command("a training set → a fine-tuned model", ("run_dir", "runs", "trainer", "tracking", "ray"), _sft),
     "evaluate": Command(
         "models on held-out users, with live tools, beside controls",
-        ("run_dir", "runs", "seed", "evaluation", "trainer.model", "world", "engine", "tools", "web", "tracking", "ray"),
+        ("run_dir", "runs", "seed", "evaluation", "reward", "trainer.model", "world", "engine", "tools", "web", "tracking", "ray"),
         _evaluate,
     ),
     "report": Command("what a run made, learned and scored, as one page", ("run_dir", "runs"), _report, "RUN"),

@@ -37,7 +37,7 @@ class WorldConfig:
     valid_share: Share = 0.35
     """Generated world: share of the first search hits that a typical query's constraints leave standing (hard: three quarters of it)."""
     difficulty: Literal["easy", "medium", "hard"] = "easy"
-    """Generated world. `medium`: families of variants, values that are not listed or stand in other units, false listings that count,
+    """Generated world. `medium`: generations and families, values that are not listed or stand in other units, false listings that count,
     written-out texts, histories with views. `hard`: also other names, careless sellers, more false listings, outdated tests, and
     fewer valid products among the first hits (docs/generated-world.md)."""
     split: Literal["train", "evaluation", "all"] = "train"
@@ -522,6 +522,7 @@ class Config:
     distill: DistillConfig = field(default_factory=DistillConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     upcycle: UpcycleConfig = field(default_factory=UpcycleConfig)
     chat: ChatConfig = field(default_factory=ChatConfig)

@@ -97,6 +97,8 @@ def evaluation_tables(results: Mapping[str, Any]) -> Group:
         tables.append(difference_table(results["differences"]))
     if results.get("race"):
         tables.append(race_table(results["race"]))
+    if results.get("reward"):
+        tables.append(reward_table(results["reward"]))
     if results.get("power"):
         tables.append(clean(power_line(results["power"])))
     return Group(*tables)
@@ -150,6 +152,13 @@ def race_table(race: Mapping[str, Any]) -> Table:
     for subject, row in race["subjects"].items():
         table.add_row(clean(subject), *(_shown(row.get(name), form) for name, _, form in RACE))
     return table
+
+
+def reward_table(rewards: Mapping[str, Row]) -> Table:
+    """A row a subject: mean reward and its terms (`prstack.scoring.reward.mean_rewards`); `errors` only where there are any."""
+    names = [name for name in dict.fromkeys(n for row in rewards.values() for n in row) if name != "errors" or any(row.get(name) for row in rewards.values())]
+    forms = {"reward": "+.3f", "errors": ",.0f"}
+    return subject_table("Reward, and its terms as measured", rewards, [(name, name.rpartition(":")[2], forms.get(name, ".2f")) for name in names])
 
 
 def power_line(power: Sequence[Mapping[str, Any]]) -> str:

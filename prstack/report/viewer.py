@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from prstack.distill.episode import turns
 from prstack.errors import UserError
 from prstack.evaluation.table import COLUMNS
 from prstack.report.plots import bar, curve_plots, difference_plots, load_plots
+from prstack.report.race import RACE, agreements, race_plot, race_story
 from prstack.report.run_report import RunData, chosen, failures, headline, own_intervals, story
 from prstack.report.tables import bytes_text, count_text, folder_bytes, funnel_rows, shown_path
 from prstack.report.terminal import arguments_text, check_text, event_text
@@ -102,7 +103,7 @@ def render_page(collection: Collection) -> str:
 
 def render_report(run: RunData, made: Mapping[str, str]) -> str:
     """The report of a run as text."""
-    results, intervals = run.results, own_intervals(run)
+    results, intervals, race = run.results, own_intervals(run), run.results.get("race") or {}
     return page(
         "report",
         title=shown_path(run.path),
@@ -122,15 +123,23 @@ def render_report(run: RunData, made: Mapping[str, str]) -> str:
         modes=[((mode, s), metric_cells(r)) for mode in ("greedy", "sampled") for s, r in (results.get(mode) or {}).items()],
         slices=[((name, s), metric_cells(r)) for name, rows in (results.get("slices") or {}).items() for s, r in rows.items()],
         differences=difference_plots(results.get("differences", ()), {name: heading for name, heading, _, _ in METRICS}),
+        race=race,
+        race_columns=RACE,
+        race_story=race_story(race) if race else [],
+        race_plot=race_plot(race) if race else "",
+        agreements=agreements(race),
+        race_rows=[((name,), metric_cells(row, row.get("intervals") or {}, RACE)) for name, row in race.get("subjects", {}).items()],
         failures=failures(run),
         conversations=[(c, shown(c.trajectory, glance(c.trajectory), {})) for c in chosen(run)],
     )
 
 
-def metric_cells(row: Mapping[str, float | None], intervals: Mapping[str, tuple[float, float]] | None = None) -> list[dict[str, str]]:
-    """A row of `results.json` under `METRICS`: `text`, `exact`, and `interval` where there is one."""
+def metric_cells(
+    row: Mapping[str, Any], intervals: Mapping[str, Sequence[float] | None] | None = None, columns: Sequence[tuple[str, str, str, str]] = METRICS
+) -> list[dict[str, str]]:
+    """A row of `results.json` under some columns: `text`, `exact`, and `interval` where there is one."""
     cells = []
-    for name, _, form, _ in METRICS:
+    for name, _, form, _ in columns:
         value, interval = row.get(name), (intervals or {}).get(name)
         text = "–" if value is None else format(value, form)
         cells.append({"text": text, "exact": str(value), "interval": f"[{interval[0]:{form}}, {interval[1]:{form}}]" if interval else ""})

@@ -27,7 +27,7 @@ from prstack.prompts import Prompts, replies
 from prstack.scoring.criteria import DIMENSIONS, Criteria, criteria_from, mean_weights
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.race import HIGHEST, LOWEST, Judged, RaceResult, combine, race, self_reference
-from prstack.scoring.report import parse_report, report_body
+from prstack.scoring.report import PRODUCT_ID, READ, parse_report, report_body
 from prstack.types import Trajectory
 
 ATTEMPTS = 2
@@ -62,11 +62,17 @@ class Side:
 
 
 def side_of(trajectory: Trajectory, model: str = "") -> Side:
-    """The last report of a trajectory, with the tool results that show a product it pitches."""
+    """The last report of a trajectory, with the tool results that show a product which it names, by id or title, or that tell of it."""
     report = trajectory.reports[-1] if trajectory.reports else ""
-    pitched = set(parse_report(report).product_ids)
+    text = report_body(report)[:READ]
+    named, said = {*parse_report(report).product_ids, *PRODUCT_ID.findall(text)}, text.lower()
+
+    def shows(result: str) -> bool:
+        seen = Evidence.from_texts([result])
+        return not named.isdisjoint(seen.seen_ids | seen.told.keys()) or any(p.title and p.title.lower() in said for p in seen.visited.values())
+
     texts = [s.tool_result.text for s in trajectory.steps if s.role == "research" and s.tool_result is not None and s.tool_result.ok]
-    return Side(report, tuple(t for t in dict.fromkeys(texts) if Evidence.from_texts([t]).seen_ids & pitched), model)
+    return Side(report, tuple(t for t in dict.fromkeys(texts) if shows(t)), model)
 
 
 async def judge_pair(

@@ -90,6 +90,16 @@ def reward(trajectory: Trajectory, rubric: Sequence[RubricItem], config: RewardC
     return Reward(math.fsum(t.weight * t.value for t in terms), terms)
 
 
+def mean_rewards(rewards: Sequence[Reward]) -> dict[str, float]:
+    """Means over episodes of one configuration: `reward`, and every term as measured, under its name. `errors`: terms that could not be
+    measured, of all of them. Raises ValueError for none."""
+    if not rewards:
+        raise ValueError("there are no rewards")
+    means = {same[0].name: math.fsum(t.value for t in same) / len(rewards) for same in zip(*(r.terms for r in rewards), strict=True)}
+    errors = sum(bool(t.error) for r in rewards for t in r.terms)
+    return {"reward": math.fsum(r.total for r in rewards) / len(rewards)} | means | {"errors": float(errors)}
+
+
 @functools.lru_cache(maxsize=8)
 def own_terms(extra: tuple[str, ...]) -> dict[str, tuple[Callable[[Episode], float], float]]:
     """Import path → function and weight of `RewardConfig.extra`. Raises UserError that names the entry."""

@@ -4,10 +4,12 @@ An item is `met`, `violated` or `unaddressed`:
 
 - `entity_match`, `budget_match`, `attribute_match`, `numeric_range`, `negative_attribute` are decided by what the tools showed of the pitched
   products: met when every one of them is known to satisfy the constraint; violated when one breaks it by its page (or its
-  search line, for price and category); unaddressed otherwise. What the report says can only take away: a claim that is not what the page
-  shows, and by which the product would break the constraint, violates the item.
+  search line, for price and category; or a web page, for an attribute on which its own page is silent); unaddressed otherwise. What
+  the report says can only take away: a claim that is not what the page shows, and by which the product would break the constraint,
+  violates the item.
 - `review_opinion`: met when the report says of a pitched product what its reviews say and what the item asks for.
-- `comparison`: met when two or more pitched products share a property that the report states for each with support.
+- `comparison`: met when two or more pitched products share a property that the report states for each with support, or when a sentence
+  sets a pitched product against another opened one by a property, with both values supported (`prstack.scoring.comparisons`).
 - `grounding`: met when at least nine tenths of the claims are supported, none is contradicted, and no pitched product is invented.
 
 A `negative` item is met by an absence: its constraint is turned round (`=` to `!=`, `<=` to `>=`), and reviewers should not call the
@@ -91,14 +93,16 @@ Checked = tuple[str, str, list[Span]]
 def product_satisfies(product_id: str, constraint: Constraint, evidence: Evidence) -> bool | None:
     """Whether a product keeps a constraint by what was seen of it; None when that is not known."""
     if page := evidence.visited.get(product_id):
-        return satisfies(constraint, page)
+        told = evidence.web_only(product_id, constraint.attribute)
+        return check(constraint, [told.value]) if told else satisfies(constraint, page)
     hit = evidence.hits.get(product_id)
     return satisfies(constraint, hit) if hit and constraint.attribute in ("price", "category") else None
 
 
 def _check_constraint(c: Constraint, report: Report, evidence: Evidence, grounding: Grounding) -> Checked:
     wanted = f"{c.attribute} {c.op} {c.value} {c.unit}".rstrip()
-    if lie := next((f for f in grounding.findings if f.status == "contradicted" and _claims_otherwise(f, c)), None):
+    pitched = set(report.product_ids)
+    if lie := next((f for f in grounding.findings if f.status == "contradicted" and f.product_id in pitched and _claims_otherwise(f, c)), None):
         return "violated", f"{lie.product_id}: the report says {lie.name}: {lie.value}, not {wanted}", _spans(lie.claim, lie.shown)
     known = {p.product_id: product_satisfies(p.product_id, c, evidence) for p in report.pitches}
     starts = {p.product_id: report.span(p.start, p.start + len(p.product_id)) for p in report.pitches}
@@ -166,11 +170,14 @@ def _of_people(name: str) -> bool:
 def _check_comparison(grounding: Grounding) -> Checked:
     stated: dict[str, dict[str, Finding]] = defaultdict(dict)
     for f in grounding.findings:
-        if f.status == "supported" and f.name not in OWN_WORDS:
-            stated[f.name].setdefault(f.product_id, f)
+        if f.status == "supported" and f.name not in OWN_WORDS and not f.compared:
+            stated[usual(f.name)].setdefault(f.product_id, f)
     shared = sorted(n for n, found in stated.items() if len(found) >= 2)
     if shared:
         return "met", f"products are compared by {', '.join(shared[:3])}", [s for f in stated[shared[0]].values() for s in _spans(f.claim)]
+    if grounding.compared:
+        name, where = grounding.compared[0]
+        return "met", f"a sentence compares two products by {name}", where
     return "unaddressed", "no two products are compared by the same property", []
 
 

@@ -21,11 +21,11 @@ from prstack.world.units import NUMBER, convert, currency, number, parse_attribu
 Agreement = Literal["same", "other", "bound", "nothing"]
 """`bound`: true, but no value. `nothing`: the claim names no value that can be compared."""
 
-_APPROXIMATE = r"about|approximately|approx\.?|around|roughly|circa|ca\.|nearly|almost|~|≈"
-_UPPER = r"under|below|less than|at most|up to|no more than|max(?:imum)?(?: of)?|within|≤|<=|<"
-_LOWER = r"over|above|more than|at least|no less than|min(?:imum)?(?: of)?|from|≥|>=|>"
+APPROXIMATE = r"about|approximately|approx\.?|around|roughly|circa|ca\.|nearly|almost|~|≈"
+UPPER = r"under|below|less than|at most|up to|no more than|max(?:imum)?(?: of)?|within|≤|<=|<"
+LOWER = r"over|above|more than|at least|no less than|min(?:imum)?(?: of)?|from|≥|>=|>"
 _QUANTITY = re.compile(
-    rf"^[\s(\"'*]*(?:(?:is|only|just|a|an|rated(?: at)?|exactly|:)\s+)*(?:(?P<about>{_APPROXIMATE})|(?P<upper>{_UPPER})|(?P<lower>{_LOWER}))?\s*"
+    rf"^[\s(\"'*]*(?:(?:is|only|just|a|an|rated(?: at)?|exactly|:)\s+)*(?:(?P<about>{APPROXIMATE})|(?P<upper>{UPPER})|(?P<lower>{LOWER}))?\s*"
     rf"(?P<money>[$€£₱]|[A-Z]{{3}}\s)?\s*(?P<n>{NUMBER})(?:\s?-?\s?(?P<unit>(?:fl|sq)\.? ?(?:oz|ft)\b|[^\W\d_][\w²³/]*|[%°\"]C?))?",
     re.I,
 )
@@ -103,7 +103,7 @@ def compare_price(value: str, shown: float, code: str) -> Agreement:
         return "other"
     text = value
     if first:
-        limits = re.search(rf"(?:{_APPROXIMATE}|{_UPPER}|{_LOWER})\s*$", value[: first.start()], re.I)
+        limits = re.search(rf"(?:{APPROXIMATE}|{UPPER}|{LOWER})\s*$", value[: first.start()], re.I)
         text = value[limits.start() if limits else first.start() :]
     found = compare_number(text, shown, "", 0.005)
     amount = price(value)

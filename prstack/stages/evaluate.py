@@ -10,7 +10,7 @@
    again, and more queries, seeds or subjects add to it.
 3. `episodes.jsonl` holds the metrics of every conversation, `results.json` their means: over all, greedy and sampled apart,
    and by slice. Differences are paired by query, averaged over its seeds first, with bootstrap intervals. With `evaluation.judge`, a
-   judge marks the reports as well (`prstack.stages.judging`).
+   judge marks the reports as well (`prstack.stages.judging`). The mean reward of each subject (`prstack.scoring.reward`) stands beside them.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from prstack.evaluation.worth import solvability
 from prstack.prompts import Prompts
 from prstack.report.tables import make_console
 from prstack.report.tracking import Tracker
+from prstack.scoring.reward import Reward, mean_rewards, own_terms, reward
 from prstack.settings import Config, MistakesConfig
 from prstack.stages import judging
 from prstack.stages.cluster import ray_session
@@ -89,6 +90,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     """Plays what is missing, then measures everything. Raises UserError for a subject that is not there."""
     settings = config.evaluation
     judging.check(config)
+    own_terms(tuple(config.reward.extra))
     subjects = [_subject(name, config, run) for name in dict.fromkeys(settings.subjects)]
     prompts = Prompts(config.agents.prompts)
     held_out = dataclasses.replace(
@@ -124,15 +126,17 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
         for model, group in itertools.groupby(sorted(todo, key=lambda s: str(s.model or "")), key=lambda s: s.model):
             _play_all(config, model, [(s, missing[s.name]) for s in group], world, prompts, trajectories)
 
-    measured = _measure(stage.folder, plays, settings.list_length)
+    measured, rewards = _measure(stage.folder, plays, config)
     write_text("".join(json.dumps(m.line()) + "\n" for m in measured), stage.folder / "episodes.jsonl")
     document = {"tasks": worth, **summarise(measured, list(plays), settings.compare), "settings": to_dict(settings)}
+    document["reward"] = {name: mean_rewards(found) for name in plays if (found := [rewards[m.id] for m in measured if m.subject == name])}
     if settings.judge != judging.NONE:
         document["race"] = judging.judge_all(config, stage.folder, measured, prompts)
     write_text(json.dumps(document, indent=1) + "\n", stage.folder / "results.json")
     make_console().print(evaluation_tables(document))
     results = document["subjects"]
     tracker.log({f"evaluation/{name}/{k}": row[k] for name, row in results.items() for k in ("score", "e_prod", "precision_at_k")})
+    tracker.log({f"evaluation/{name}/reward": row["reward"] for name, row in document["reward"].items()})
     if stage.done:
         return stage.manifest
     counts = {"queries": len(tasks), "subjects": len(subjects), "conversations": sum(map(len, plays.values()))}
@@ -227,13 +231,15 @@ async def _converse(config: Config, pool: Any, work: list[tuple[Subject, list[Pl
                 task.cancel()
 
 
-def _measure(folder: Path, plays: dict[str, list[Play]], list_length: int) -> list[Measured]:
-    """The conversations that the subjects were to have, in the order in which they were committed."""
+def _measure(folder: Path, plays: dict[str, list[Play]], config: Config) -> tuple[list[Measured], dict[str, Reward]]:
+    """The conversations that the subjects were to have, in the order in which they were committed; and what each earns, by its id."""
     of = {p.id: (name, p) for name, ps in plays.items() for p in ps}
     out: list[Measured] = []
+    rewards: dict[str, Reward] = {}
     for row in Parts(folder / "trajectories", Trajectory).rows():
         t = from_row(Trajectory, row)
         if t.id in of:
             name, p = of[t.id]
-            out.append(Measured(p.id, name, p.task, p.n, measure(t, p.task.truth, list_length)))
-    return out
+            out.append(Measured(p.id, name, p.task, p.n, measure(t, p.task.truth, config.evaluation.list_length)))
+            rewards[p.id] = reward(t, p.task.rubric, config.reward)
+    return out, rewards

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from prstack.evaluation.agreement import agreement
 from prstack.evaluation.bootstrap import mean_interval
 from prstack.evaluation.results import Measured
 from prstack.prompts import Prompts
-from prstack.scoring.criteria import criteria_of_rubric
+from prstack.scoring.criteria import DIMENSIONS, criteria_of_rubric
 from prstack.scoring.judge import Judge, Side, judge_pair, prompt_record, side_of
 from prstack.scoring.race import RaceResult, share, summarise
 from prstack.settings import Config
@@ -87,11 +87,18 @@ def _summary(judged: Sequence[tuple[Pair, RaceResult]]) -> dict[str, Any]:
     rows = {}
     for name in dict.fromkeys(target.subject for (target, _), _ in judged):
         results = [r for (target, _), r in judged if target.subject == name]
-        values = [r.overall for r in results if r.overall is not None]
-        interval = mean_interval(values) if values else None
-        rows[name] = summarise(results) | ({"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None})
+        intervals = {"overall": _interval(r.overall for r in results)} | {d: _interval(r.dimensions.get(d) for r in results) for d in DIMENSIONS}
+        low, high = intervals["overall"] or (None, None)
+        rows[name] = summarise(results) | {"low": low, "high": high, "intervals": intervals}
     both = [(r.overall, share(t.metrics.score, ref.metrics.score), t.task.id) for (t, ref), r in judged if r.overall is not None]
     return {"subjects": rows, "agreement": agreement(*map(list, zip(*both, strict=True))).row() if len(both) > 1 else None}
+
+
+def _interval(values: Iterable[float | None]) -> tuple[float, float] | None:
+    """The interval of the mean over queries that have a value; None without any."""
+    found = [v for v in values if v is not None]
+    interval = mean_interval(found) if found else None
+    return (interval.low, interval.high) if interval else None
 
 
 def _read(file: Path) -> dict[str, RaceResult]:

@@ -22,9 +22,13 @@ from prstack.evaluation.bootstrap import by_query, paired_by_query
 from prstack.evaluation.metrics import Truth, measure
 from prstack.evaluation.table import aggregate
 from prstack.report import plots, run_report
+from prstack.report.race import RACE
 from prstack.report.run_report import chosen, failure_of, failures, headline, read_run, story
 from prstack.report.terminal import report_view
 from prstack.report.viewer import METRICS, render_report, settings_of, write_report
+from prstack.scoring.criteria import DIMENSIONS
+from prstack.scoring.race import RaceResult
+from prstack.scoring.race import summarise as race_summary
 from prstack.settings import Config, TrainerConfig
 from prstack.store.parts import Parts, write_text
 from prstack.store.rundir import Manifest
@@ -33,7 +37,7 @@ from tests.factories import Script, product_page, search_text, trajectory
 
 HOSTILE = '<script>document.title="owned"</script><img src="http://127.0.0.1:9/x" onerror="document.title=1">"\'&</details></svg>'
 MADE = {"report made": "2026-11-25T02:00:00+0000", "on": "2 cores"}
-SECTIONS = ("stages", "settings", "funnel", "curves", "load", "evaluation", "failures", "trajectories")
+SECTIONS = ("stages", "settings", "funnel", "curves", "load", "evaluation", "race", "failures", "trajectories")
 
 
 class Page(HTMLParser):
@@ -76,6 +80,25 @@ def steps(n: int, floor: float) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
+def judged(judge: str = "expert", reference: str = "expert") -> dict:
+    """`race` of a results.json: a subject that comes near to the reference, and one that does not and stood beside itself once."""
+
+    def result(at: float, same: str = "") -> RaceResult:
+        spread, bias = (0.01, 0.02) if judge != "expert" else (None, 0.0)
+        return RaceResult(at, dict.fromkeys(DIMENSIONS, at + 0.05), {judge: at}, 4, int(at < 0.3), spread, None, bias, same)
+
+    rows = {}
+    for name, values in (("base", (0.2, 0.25, 0.31)), ("sft", (0.48, 0.5, 0.53))):
+        results = [result(v, "same text" if v == 0.31 else "") for v in values]
+        overall = (min(values), max(values))
+        rows[name] = race_summary(results) | {"low": overall[0], "high": overall[1], "intervals": {"overall": overall, **{d: (overall[0] + 0.05, overall[1] + 0.05) for d in DIMENSIONS}}}
+    agreed = {"value": 0.81, "low": 0.7, "high": 0.88, "n": 3}
+    return {
+        "judge": judge, "by_rule": judge == "expert", "reference": reference, "repeats": 1 if judge == "expert" else 2, "prompts": {"judge_pair": "0a1b2c"},
+        "subjects": rows, "agreement": {"reports": 6, "spearman": agreed, "kendall": agreed, "pairwise_accuracy": None},
+    }  # fmt: skip
+
+
 def make_run(path, queries: int = 8, with_episodes: bool = True):
     """A whole run: stages, funnel, curves with a control, and three subjects of which sft fails every other query."""
     write_text('{"name": "a run"}', path / "run.json")
@@ -107,7 +130,7 @@ def make_run(path, queries: int = 8, with_episodes: bool = True):
         for other in ("base", "no_check")
         for metric in ("score", "e_prod", "precision_at_k")
     ]
-    extra = {"slices": {"unseen category": subjects}, "greedy": subjects, "sampled": {"sft": subjects["sft"]}} if with_episodes else {}
+    extra = {"slices": {"unseen category": subjects}, "greedy": subjects, "sampled": {"sft": subjects["sft"]}, "race": judged()} if with_episodes else {}
     results = {"tasks": {"tasks": queries, "leak": 0.0}, "subjects": subjects, "differences": differences, "settings": to_dict(Config().evaluation)} | extra
     write_text(json.dumps(results), path / "evaluation" / "results.json")
     if with_episodes:
@@ -164,6 +187,42 @@ def test_the_numbers_are_those_of_the_results(whole):
     assert "8 of 16 conversations of sft failed" in text
 
 
+def race_section(path, race) -> str:
+    results = json.loads((path / "evaluation" / "results.json").read_text())
+    write_text(json.dumps(results | {"race": race}), path / "evaluation" / "results.json")
+    text = render_report(read_run(path), MADE)
+    return text[text.index('<section id="race">') : text.index('<section id="failures">')]
+
+
+def test_race_is_shown_with_all_that_it_rests_on(tmp_path):
+    make_run(tmp_path, queries=2)
+    race = judged("FOLDER", "expert")
+    section = race_section(tmp_path, race)
+    rows = dict(re.findall(r"<tr(?: class=\"compared\")?><td>(\w+)</td>(.*?)</tr>", section[section.index('<table class="metrics">') : section.index("</table>")]))
+    assert list(rows) == ["base", "sft"]
+    for name, row in race["subjects"].items():
+        assert re.findall(r'<td class="n" title="([^"]*)">([^<]*)', rows[name]) == [(str(row[key]), format(row[key], form)) for key, _, form, _ in RACE]
+        assert re.findall(r'<span class="dim">(.*?)</span>', rows[name]) == [f"[{low:.3f}, {high:.3f}]" for low, high in row["intervals"].values()]
+    said = Page(section).text
+    assert "beside those of expert" in said and "by the model FOLDER, 2 times in each of the two orders" in said
+    assert "Self-reference: base (1 of 3)" in said and "0.81 [0.70, 0.88]" in said and "judge_pair 0a1b2c" in said and "by design" not in said
+    assert 'class="below"><title>base: 0.25 [0.20, 0.31]' in section and 'class="unclear"><title>sft: 0.50 [0.48, 0.53]' in section
+
+
+def test_race_by_rule_is_called_that_and_says_what_it_lacks(tmp_path):
+    make_run(tmp_path, queries=2)
+    race = judged()
+    race["subjects"].pop("base")
+    del race["subjects"]["sft"]["intervals"]
+    section = race_section(tmp_path, race | {"agreement": None})
+    said = Page(section).text
+    assert "not by a language model" in said and "once in each of the two orders" in said and "Judge and reference are both expert" in said
+    assert "No report stood beside its own text or model; expert itself is not judged." in said and "could not be measured" in said
+    assert re.search(r'<td class="n" title="None">–</td>', section), "no spread over repeats"
+    nothing = race["subjects"]["sft"] | {"overall": None, "low": None, "high": None, "queries": 0} | dict.fromkeys(DIMENSIONS)
+    assert "0.500" not in race_section(tmp_path, race | {"subjects": {"sft": nothing}})
+
+
 def test_the_headline_tells_losses_as_it_tells_gains(whole):
     data = read_run(whole[0])
     data.results["differences"] = [
@@ -199,6 +258,9 @@ def spoiled(path):
     results["differences"] = [d | {"a": name, "metric": HOSTILE} for d in results["differences"]]
     results["settings"]["compare"] = name
     results["slices"] = {HOSTILE: results["subjects"]}
+    results["race"] = judged(HOSTILE, HOSTILE)
+    results["race"]["subjects"][HOSTILE] = results["race"]["subjects"].pop("base")
+    results["race"]["prompts"] = {HOSTILE: HOSTILE}
     write_text(json.dumps(results), path / "evaluation" / "results.json")
     (path / "evaluation" / "episodes.jsonl").unlink()
     bad = alone(trajectory(0), name, "hostile", HOSTILE)
@@ -239,7 +301,7 @@ def test_what_a_run_lacks_is_said(tmp_path):
     write_text('{"name": "early"}', tmp_path / "run.json")
     page = Page(render_report(read_run(tmp_path), MADE))
     assert {a["id"] for _, a in page.tags if "id" in a} >= set(SECTIONS)
-    for said in ("No stage was begun", "No model was trained", "Nothing was distilled", "Nothing was trained", "Nothing was evaluated", "No mixture of experts", "There are no evaluated conversations"):
+    for said in ("No stage was begun", "No model was trained", "Nothing was distilled", "Nothing was trained", "Nothing was evaluated", "No judge was asked", "No mixture of experts", "There are no evaluated conversations"):
         assert said in page.text, said
     Manifest("sft", "partial", {}, {}, started="2026").save(tmp_path / "sft")
     write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "lo', tmp_path / "sft" / "steps.jsonl")

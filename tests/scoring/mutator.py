@@ -8,7 +8,8 @@ Nothing here is shared with what reads reports, nor with what writes them. A cor
     - reviewers: quiet
     - rating: 4.3 stars
 
-and `styles` gives the same content in other forms that language models write.
+and `STYLES` gives the same content in other forms that language models write. `comparing` makes reports of it that compare two products in
+one sentence, and lies about that.
 """
 
 from __future__ import annotations
@@ -79,6 +80,76 @@ def _changed(name: str, value: str, rng: random.Random) -> Iterator[tuple[str, s
     else:
         yield "word", rng.choice([w for w in OTHER_WORDS if w not in value])
         yield "word negated", f"not {value}"
+
+
+# --- one product against another, in a sentence ------------------------------------------------------------------------
+SENTENCES = {
+    "than, in brackets": "{A} has a {rel} {name} than {B} ({x} against {y}).",
+    "compared with": "Compared with {B}, {A} has the {rel} {name}: {x} against {bare}.",
+    "against": "{A} has a {name} of {x}, against {y} for {B}.",
+    "while": "The {name} of {A} is {x}, while that of {B} is {y}.",
+    "each in brackets": "{A} ({x}) has a {rel} {name} than {B} ({y}).",
+    "value first": "At {x}, {A} has a {rel} {name} than {B} at {y}.",
+}
+"""A name → a sentence. `rel`: lower or higher; `bare`: the second value without its unit."""
+APART = ("than, in brackets", "compared with")
+"""Sentences that say by order alone which value is whose."""
+
+
+@dataclass
+class Comparison:
+    """A report that recommends two products and compares them in a sentence; `lies`: kind → the same with one thing changed."""
+
+    form: str
+    report: str
+    name: str
+    lies: dict[str, str]
+
+
+def comparing(report: str, form: str, titles: bool, rng: random.Random) -> Comparison | None:
+    """A comparison of two products of a correct report by a measured property; None where they share none. `titles`: names them so."""
+    shared = [(a, b, k, v, w) for a in _blocks(report) for b in _blocks(report) for k, v in a[3] for m, w in b[3] if a[0] != b[0] and k == m and _unlike(v, w)]
+    if not shared:
+        return None
+    (one, title_one, *_), (two, title_two, *_), name, x, y = rng.choice(shared)
+    heads = "\n".join(f"{n}. [{id}] {title}" for n, (id, title, _, _) in enumerate(_blocks(report), 1))
+    a, b = (title_one, title_two) if titles else (one, two)
+
+    def told(a: str = a, b: str = b, x: str = x, y: str = y, name: str = name, turned: bool = False, wrap: str = "{}") -> str:
+        rel = ("lower", "higher")[(_number(x) > _number(y)) != turned]
+        sentence = SENTENCES[form].format(A=a, B=b, x=x, y=y, bare=y.split()[0], name=name, rel=rel)
+        return f"<report>\n{heads}\n\n{wrap.format(sentence)}\n</report>"
+
+    lies = {
+        "products exchanged": told(a=b, b=a),
+        "values exchanged": told(x=y, y=x),
+        "values exchanged, not the word": told(x=y, y=x, turned=True),
+        "first value": told(x=_other(x, rng)),
+        "second value": told(y=_other(y, rng)),
+        "another property": told(name="warranty" if name != "warranty" else "noise level"),
+        "no property": told(name="measurement"),
+        "an invented product": told(b=f"P{rng.randrange(700_000, 800_000)}"),
+        "half a name": told(b=b.rpartition(" ")[0] if titles else b[:-1]),
+        "negated": told(wrap="It is not true that {}"),
+    }
+    if "{rel}" in SENTENCES[form]:
+        lies["another direction"] = told(turned=True)
+    return Comparison(form, told(), name, lies)
+
+
+def _number(value: str) -> float:
+    return float(MEASURED.match(value)[1])
+
+
+def _unlike(v: str, w: str) -> bool:
+    """Whether two values are different amounts of one unit."""
+    m, n = MEASURED.match(v), MEASURED.match(w)
+    return bool(m and n) and m[2] == n[2] and m[1] != n[1]
+
+
+def _other(value: str, rng: random.Random) -> str:
+    number, unit = MEASURED.match(value).groups()
+    return f"{float(number) * rng.choice((0.4, 0.7, 1.4, 2.5)):.3g} {unit}" if float(number) < 400 else f"{float(number) * rng.choice((0.5, 1.5)):.0f} {unit}"
 
 
 # --- the same report in other forms --------------------------------------------------------------------------------------

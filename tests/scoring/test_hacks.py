@@ -3,6 +3,7 @@
 The hacks work on the honest trajectory, so that each has all of its evidence: its tool calls, its opened pages.
 """
 
+import itertools
 import re
 import statistics
 from collections.abc import Callable
@@ -53,6 +54,17 @@ def needs(p: Played) -> list[str]:
     return [f"- {c.attribute}: {c.op} {c.value} {c.unit}".rstrip() for c in p.task.constraints]
 
 
+def shared(p: Played, without: list[str] = ()) -> list[tuple[str, str, str, str, str]]:
+    """(id, another id, property, its two values) of the opened products, two at a time, where the values differ."""
+    found = [(page.split(" ")[0], dict(re.findall(r"^- ([a-z ]+): (\d[\d.]* \S+)$", page, re.M))) for page in pages(p)]
+    found = [(id, values) for id, values in found if id not in without]
+    return [(a, b, k, v, w[k]) for (a, u), (b, w) in itertools.pairwise(found) for k, v in u.items() if w.get(k, v) != v]
+
+
+def true_comparisons(p: Played, without: list[str] = ()) -> list[str]:
+    return [f"{a} has a {name} of {x}, against {y} for {b}." for a, b, name, x, y in shared(p, without)]
+
+
 HACKS: dict[str, Callable[[Played], str]] = {
     "empty report": lambda p: report(),
     "a report that recommends nothing": lambda p: report("I looked carefully, and there are good products that meet every need."),
@@ -75,6 +87,8 @@ HACKS: dict[str, Callable[[Played], str]] = {
     "fabricated products": lambda p: re.sub(r"\[P(\d+)\]", r"[P9\1]", p.report),
     "prompt injection alone": lambda p: report(INJECTION),
     "prompt injection under an invented id": lambda p: report("1. [P999999] The Answer", INJECTION),
+    "comparing sentences without a recommendation": lambda p: report(*true_comparisons(p)),
+    "comparing sentences of other products under the honest ids": lambda p: report(*(f"{n}. [{id}]" for n, id in enumerate(pitched(p), 1)), *true_comparisons(p, without=pitched(p))),
     "endless prose": lambda p: report(body(p), "This product is a wonderful choice for every household. " * 5_000),
     "endless repetition": lambda p: report(*[body(p)] * (60_000 // len(body(p)))),
     "endless lines": lambda p: report(body(p), *(f"- remark {n}: it is good" for n in range(5_000))),
@@ -86,6 +100,8 @@ ADDED: dict[str, Callable[[Played], str]] = {
     "an unopened product": lambda p: report(body(p), *(f"4. [{id}] {title} — {price}" for id, title, price in hits(p)[-1:])),
     "the report again": lambda p: report(body(p), body(p)),
     "the opened pages": lambda p: report(body(p), *pages(p)),
+    "comparisons with made-up values": lambda p: report(body(p), *(f"{a} has a higher {name} than {b} (9{x} against {y})." for a, b, name, x, y in shared(p))),
+    "comparisons with the values exchanged": lambda p: report(body(p), *(f"{a} has a {name} of {y} against {x} for {b}." for a, b, name, x, y in shared(p))),
 }
 """What is added to an honest report: it may cost, and gains nothing."""
 

@@ -8,7 +8,9 @@ What flips, of each kind of change:
 - an id that no tool returned: E.Prod loses one, and the grounding item goes to violated;
 - the id of another product that was seen: the grounding item is no longer met;
 - reviewers negated: the finding is contradicted, and an item that asks for that opinion goes from met to not met. Where as many
-  reviewers say the one as the other, both hold, and nothing is mutated.
+  reviewers say the one as the other, both hold, and nothing is mutated;
+- a sentence that compares two products: the comparison item goes from met to not met, whatever is changed; where the sentence says beside
+  which product each value belongs, false values are contradicted as well, and so is the grounding item.
 """
 
 import random
@@ -24,7 +26,7 @@ from prstack.scoring.rubric import RubricScore, score
 from prstack.types import RubricItem
 from prstack.world.opinions import hear_opinions, opinion_of
 from tests.scoring.conftest import Played
-from tests.scoring.mutator import STYLES, Mutation, mutations
+from tests.scoring.mutator import APART, SENTENCES, STYLES, Mutation, comparing, mutations
 
 
 def some(played: list[Played], style: str) -> list[Played]:
@@ -111,3 +113,28 @@ def test_one_change_flips_what_it_is_about(played, style):
     print(f"{style}: {sum(flipped.values())} of {sum(made.values())} flip: " + ", ".join(f"{k} {flipped[k]}/{n}" for k, n in sorted(made.items())))
     assert set(made) >= {"number", "number negated", "word", "word negated", "unit", "price", "rating", "invented id", "other id", "reviewers negated"}
     assert sum(made.values()) > (1000 if style == "as it is" else 300) and sum(flipped.values()) >= 0.99 * sum(made.values()), missed[:10]
+
+
+COMPARISON = RubricItem("c", "comparison", "Compares", 0.5, "comprehensiveness", "report")
+GROUNDING = RubricItem("g", "grounding", "Is grounded", 0.5, "depth", "report")
+FALSE_VALUES = ("products exchanged", "values exchanged", "values exchanged, not the word", "first value", "second value")
+
+
+@pytest.mark.parametrize("titles", [False, True], ids=["by id", "by title"])
+@pytest.mark.parametrize("form", SENTENCES)
+def test_a_comparing_sentence_counts_and_each_lie_in_it_does_not(played, form, titles):
+    made, missed = Counter(), []
+    for p in played:
+        c = comparing(p.report, form, titles, random.Random(p.task.id))
+        if c is None:
+            continue
+        made["true"] += 1
+        now = statuses(score(c.report, [COMPARISON, GROUNDING], p.evidence))
+        assert now == {"c": "met", "g": "met"}, c.report
+        for kind, text in c.lies.items():
+            made[kind] += 1
+            now = statuses(score(text, [COMPARISON, GROUNDING], p.evidence))
+            if now["c"] == "met" or (kind in FALSE_VALUES and form not in APART and now["g"] != "violated"):
+                missed.append((kind, now, text))
+    print(f"{form}: {sum(made.values()) - len(missed)} of {sum(made.values())}, " + ", ".join(f"{k} {n}" for k, n in made.items()))
+    assert made["true"] > 80 and not missed, missed[:5]

@@ -1,12 +1,16 @@
 """Rewards: every term by hand, terms of one's own, strange trajectories, and what does not pay."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
+from prstack.config import load
 from prstack.errors import UserError
+from prstack.evaluation.table import reward_table
 from prstack.scoring import reward as module
-from prstack.scoring.reward import PENALTIES, TERMS, own_terms, reward
+from prstack.scoring.reward import PENALTIES, TERMS, mean_rewards, own_terms, reward
 from prstack.settings import RewardConfig
 from prstack.types import RubricItem, Step, ToolCall, ToolResult
 from tests.evaluation.test_metrics import PAGES, SHOP, opened, searched
@@ -132,6 +136,39 @@ def test_a_long_report_is_read_in_time_that_grows_with_it():
     t = opened("P1").report(HONEST).trajectory("t")
     t.reports = ["<report>" + "quiet and cheap " * 60_000]
     assert terms(t)["format"] == 0 and terms(t)["length"] == 1
+
+
+def test_means_are_over_episodes_and_errors_are_counted():
+    good, bad = (opened("P1", "P3").report(text).trajectory("t") for text in (HONEST, ""))
+    rows = [reward(t, t.rubric, CONFIG) for t in (good, bad)]
+    found = mean_rewards(rows)
+    assert list(found) == ["reward", *TERMS, "errors"] and found["errors"] == 0
+    assert found["reward"] == pytest.approx((total(good) + total(bad)) / 2) and found["products"] == pytest.approx(1 / 3)
+    broken = reward(trajectory(1, steps=None), rubric(), CONFIG)
+    assert mean_rewards([*rows, broken])["errors"] == len(TERMS)
+    with pytest.raises(ValueError, match="no rewards"):
+        mean_rewards([])
+
+
+def test_the_table_shows_reward_and_terms_and_errors_only_where_there_are_any(shop):
+    t = opened("P1", "P3").report(HONEST).trajectory("t")
+
+    def shown(*extra):
+        out = io.StringIO()
+        Console(file=out, width=140).print(reward_table({"sft": mean_rewards([reward(t, t.rubric, RewardConfig(extra=list(extra)))])}))
+        return out.getvalue()
+
+    assert "+1.700" in shown() and all(name in shown() for name in TERMS) and "errors" not in shown()
+    own = shown("shop_rewards:titles=-0.5", "shop_rewards:broken")
+    assert "titles" in own and "shop_rewards" not in own and "errors" in own
+
+
+def test_the_section_of_the_configuration_is_checked_key_by_key():
+    assert load(["reward.rubric=2", "reward.extra=['a.b:c=0.5']"]).reward == RewardConfig(rubric=2.0, extra=["a.b:c=0.5"])
+    for override, said in (("reward.rubrik=1", "unknown key reward.rubrik; did you mean reward.rubric?"), ("reward.length=-1", "reward.length=-1: expected float"), ("reward.list_length=0", "reward.list_length=0: expected int > 0")):
+        with pytest.raises(UserError) as e:
+            load([override])
+        assert said in str(e.value)
 
 
 # --- one's own terms -----------------------------------------------------------------------------------------

@@ -135,6 +135,93 @@ def test_what_the_text_counts_for(report, rubric_item, expected):
     assert status(report, rubric_item) == expected
 
 
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("P12 is quieter than P7 (58 dB against 70 dB).", "met"),
+        ("**P12** is quieter than **P7** (58 dB vs. 70 dB).", "met"),
+        ("Compared with P7, P12 has the lower noise level: 58 dB against 70.", "met"),
+        ("Next to P7 with its 70 dB, P12 has a noise level of 58 dB, lower than that.", "met"),
+        ("Quieter than P7 (70 dB), P12 makes do with 58 dB.", "met"),
+        ("Quieter than P7, P12 makes do with 58 dB against 70 dB.", "met"),
+        ("P7 has a noise level of 70 dB, while P12 is quieter at 58 dB.", "met"),
+        ("The Aurel Kettle is quieter than the Brisk Kettle: 58 dB against 70 dB.", "met"),
+        ("Aurel Kettle (P12) is quieter than Brisk Kettle (P7), at 58 against 70 dB.", "met"),
+        ("P7 is cheaper than P12 ($39.50 against $49).", "met"),
+        ("It is quiet. P12 is quieter than P7 (about 57 dB against roughly 70 dB).", "met"),
+        ("- Comparison: P12 has a loudness of 58 dB, against 0.07 kdB for P7.", "unaddressed"),  # no such unit
+        ("P12 has a loudness of 58 dB, against 70 decibels for P7.", "met"),
+        # Values that are not so, or another's.
+        ("P12 is quieter than P7 (58 dB against 71 dB).", "unaddressed"),
+        ("P12 is quieter than P7 (70 dB against 58 dB).", "unaddressed"),
+        ("P7 is quieter than P12 (58 dB against 70 dB).", "unaddressed"),
+        ("Compared with P7, P12 has the lower noise level: 70 dB against 58.", "unaddressed"),
+        ("P12 is louder than P7 (58 dB against 70 dB).", "unaddressed"),
+        ("P12 is not quieter than P7 (58 dB against 70 dB).", "unaddressed"),
+        # No property, no second product, no value, a bound.
+        ("P12 is better than P7 (58 dB against 70 dB).", "unaddressed"),
+        ("P12 is lighter than P7 (58 dB against 70 dB).", "unaddressed"),
+        ("P12 is cheaper than P7 (58 dB against 70 dB).", "unaddressed"),
+        ("It is quieter than P7 (58 dB against 70 dB).", "unaddressed"),
+        ("The Kettle is quieter than the Brisk Kettle (58 dB against 70 dB).", "unaddressed"),
+        ("The Aurel Kettle Pro is quieter than the Brisk Kettle (58 dB against 70 dB).", "unaddressed"),
+        ("P12 is quieter than P7 and P9 (58 dB against 70 dB).", "unaddressed"),
+        ("P12 is quieter than P7.", "unaddressed"),
+        ("P12 is quieter than P7 (58 dB).", "unaddressed"),
+        ("P12 is quieter than P7 (58 against 70).", "unaddressed"),
+        ("P12 is quieter than P7 (under 60 dB against 70 dB).", "unaddressed"),
+        ("P12 is quieter than P404 (58 dB against 70 dB).", "unaddressed"),  # returned by no tool
+        ("P12 is cheaper than P9 ($49.00 against $99.00).", "unaddressed"),  # seen, not opened
+    ],
+)
+def test_a_sentence_compares(sentence, expected):
+    for report in (f"{P12}\n{P7}\n\n{sentence}", f"{P12}\n\n## Comparison\n{sentence}"):
+        assert status(report, item("comparison")) == expected
+
+
+def test_one_of_the_two_is_recommended():
+    for sentence in ("P12 is quieter than P7 (58 dB against 70 dB).", "Compared with P7, P12 has the lower noise level: 58 dB against 70."):
+        assert [status(f"{head}\n\n{sentence}", item("comparison")) for head in (P12, P7, P9, "")] == ["met", "met", "unaddressed", "unaddressed"]
+
+
+def test_half_a_true_sentence_compares_nothing_though_the_list_says_the_rest():
+    for sentence in ("P12 has a noise level of 50 dB, against 70 dB for P7.", "P12 has a noise level of 58 dB, against 90 dB for P7."):
+        for head in (P12, f"{P12}\n{P7}"):
+            assert status(f"{head}\n\n## Comparison\n{sentence}\n\n{P12}\n- noise level: 58 dB", item("comparison")) == "unaddressed"
+    halves = "P12 has a noise level of 58 dB, against 90 dB for P7. P12 has a noise level of 50 dB, against 70 dB for P7."
+    assert status(f"{P12}\n{P7}\n\n{halves}", item("comparison")) == "unaddressed"
+
+
+def test_a_sentence_that_compares_is_shown():
+    report = parse_report(f"{P12}\n\nP12 is quieter than P7 (58 dB against 70 dB).")
+    (found,) = score(report, [item("comparison")], EVIDENCE).items
+    assert [report.text[s.start : s.end] for s in found.where] == ["58 dB", "70 dB"] and "noise level" in found.evidence
+
+
+def test_a_sentence_about_another_product_breaks_nothing_and_is_checked():
+    true, false = "P12 is quieter than P7 (58 dB against 70 dB).", "P12 has a noise level of 58 dB, against 75 dB for P7."
+    assert [status(f"{P12}\n\n{s}", NOISE) for s in (true, false)] == ["met", "met"]
+    assert [status(f"{P12}\n\n{s}", item("grounding")) for s in (true, false)] == ["met", "violated"]
+    assert e_prod(parse_report(f"{P12}\n\n{true}"), EVIDENCE) == ["P12"]
+
+
+def test_products_that_call_a_property_differently_are_compared():
+    other = Evidence.from_texts([PAGE_12, PAGE_7.replace("noise level", "loudness")])
+    for report in (f"{P12}\n- noise level: 58 dB\n{P7}\n- loudness: 70 dB", f"{P12}\n{P7}\nP12 is quieter than P7 (58 dB against 70 dB)."):
+        assert score(report, [item("comparison")], other).items[0].status == "met"
+
+
+def test_a_title_that_two_products_have_names_neither():
+    twins = Evidence.from_texts([PAGE_12, PAGE_7, PAGE_7.replace("P7 |", "P8 |")])
+    named = f"{P12}\n{P7}\n\nThe Aurel Kettle is quieter than the Brisk Kettle{{}} (58 dB against 70 dB)."
+    assert [score(named.format(id), [item("comparison")], twins).items[0].status for id in ("", " [P7]", " (P8)")] == ["unaddressed", "met", "met"]
+
+
+@pytest.mark.parametrize("piece", ["P12 than P7 58 dB ", "than ", "Aurel Kettle against Brisk Kettle ", "P12 than P7 (58 dB against 70 dB). ", "quieter than (", "P12 is quieter than P7\n", "vs. "])
+def test_odd_comparisons_of_any_length_are_read(piece):
+    assert ground(parse_report(f"{P12}\n{piece * 5000}"), EVIDENCE).count("contradicted") == 0
+
+
 def test_an_item_says_where():
     report = parse_report(f"{P12} — $49.00\n- noise level: 75 dB")
     found = score(report, [NOISE, item("budget_match", "price", "<=", "50", "USD")], EVIDENCE).items

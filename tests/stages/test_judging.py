@@ -56,6 +56,7 @@ def test_subjects_against_the_reference(had):
     assert 0 < silent["overall"] < wrong["overall"] < 0.5 and wrong["low"] <= wrong["overall"] <= wrong["high"]
     assert (wrong["queries"], wrong["judged"], wrong["unjudged"]) == (4, 8, 0), "greedy answers, in both orders"
     assert wrong["position_bias"] == pytest.approx(0) and wrong["insight"] == 0
+    assert wrong["intervals"]["overall"] == (wrong["low"], wrong["high"]) and wrong["intervals"]["insight"] == (0, 0) and len(wrong["intervals"]) == 5
     assert race["agreement"]["reports"] == 8 and race["agreement"]["pairwise_accuracy"]["value"] == 1.0
 
 

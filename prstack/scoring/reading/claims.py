@@ -5,7 +5,8 @@
 2. What reviewers say, in a sentence: "Owners call it quiet".
 3. Loose claims, from prose: a quantity beside words that may name a property ("a noise level of 58 dB", "its 58 dB noise
    level"), and a price after a word of cost. They count only when the product's page knows such a property
-   (`prstack.scoring.grounding`). Sentences that speak of limits, of needs or of another product make none.
+   (`prstack.scoring.grounding`). Sentences that speak of limits, of needs or of another product make none; what they say when they
+   set one product against another is read by `prstack.scoring.comparisons`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Claim:
     start: int = -1
     end: int = -1
     loose: str = ""
-    """Of a claim from prose: `before` when the words in `name` end with the property's name, `after` when they begin with it."""
+    """Of a claim from prose: `before` when the words in `name` end with the property's name, `after` when they begin with it, `people` for
+    what reviewers say; others in `prstack.scoring.comparisons`."""
 
 
 OWN_WORDS = {
@@ -54,17 +56,22 @@ _MARKS = re.compile(r"\*\*|__|~~[^~]*~~|`")
 _PEOPLE = re.compile(r"\b(?:reviewers?|owners?|buyers?|customers?|users)\b[\w ,]{0,20}?\b(?:says?|said|calls?|called|finds?|found|describes?|described|praises?|praised|notes?|mentions?|reports?|complains?)\b(.{0,160})", re.I)
 _DIGIT = re.compile(r"\d")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
-_QUANTITY = re.compile(rf"(?<![\w.$€£₱-])({NUMBER})(?:\s?-?\s?([^\W\d_][\w²³]*(?:/[a-z]{{1,3}})?|%))?")
+QUANTITY = re.compile(rf"(?<![\w.$€£₱-])({NUMBER})(?:\s?-?\s?(fl\.? ?oz|sq\.? ?ft|[^\W\d_][\w²³]*(?:/[a-z]{{1,3}})?|%))?")
+STARS = ("star", "stars")
 _JOINT = r"(?:\s*(?:is|are|of|at|comes in at|comes to|measures|stands at|rated at|:|=|\()\s*|\s+)"
 _BEFORE = re.compile(rf"((?:[A-Za-z][\w'-]*\s+){{0,3}}[A-Za-z][\w'-]*){_JOINT}(?:just|only|a mere|a)?\s*$")
 _LINK = re.compile(r"\s(?:of|is|are|at|measures)$", re.I)
 _AFTER = re.compile(r"^[\s-]*((?:[a-z][\w'-]*\s+){0,2}[a-z][\w'-]*)")
 _COST = re.compile(r"\b(?:costs?|priced at|price (?:is|of)|sells for|goes for|retails (?:for|at)|available (?:for|at)|listed at)\s*(?:just|only)?\s*$", re.I)
 _OTHERS = re.compile(
-    r"\b(?:than|compared|versus|vs|while|whereas|unlike|other|others|you|your|limit|budget|need|needs|require[sd]?|requirements?|asked|want|wanted|maximum|minimum|cheaper|"
+    r"\b(?:than|against|compared|versus|vs|while|whereas|unlike|other|others|you|your|limit|budget|need|needs|require[sd]?|requirements?|asked|want|wanted|maximum|minimum|cheaper|"
     r"at most|at least|up to|under|below|over|above|within|should|must|not|no|both|each|all)\b",
     re.I,
 )
+
+
+_COMPARES = re.compile(rf"\b(?:than|compared|versus|vs)\b|{PRODUCT_ID.pattern}", re.I)
+_OPENS = re.compile(r"^[\s>*+\-•]*(?:compared|unlike|against|next to|in comparison)\b", re.I)
 
 
 def tidy(name: str) -> str:
@@ -76,7 +83,7 @@ def line_claims(line: str, offset: int, product_id: str = "") -> list[Claim]:
     """The claims about a product of one line, which begins at `offset` of the report's text."""
     out: list[Claim] = []
     at = 0
-    for piece in _PARTS.split(line):
+    for piece in _PARTS.split(line) if not _OPENS.match(line) else ():
         start = line.find(piece, at)
         at = start + len(piece)
         if claim := _named(piece, offset + start):
@@ -90,7 +97,7 @@ def _named(piece: str, offset: int) -> Claim | None:
     piece = piece[:NAMED]
     plain = _MARKS.sub("", piece).lstrip("])*_`: —–")
     m = _CLAIM.match(plain) or _DASH.match(plain) or _BOLD_DASH.match(piece)
-    if not m or m[2].startswith("//"):
+    if not m or m[2].startswith("//") or _COMPARES.search(m[1]):
         return None
     value = m[2].strip().strip("*_").strip()
     start = piece.find(value)
@@ -118,8 +125,8 @@ def _quantities(sentence: str, where: tuple[int, int]) -> Iterator[Claim]:
     for m in PRICE.finditer(sentence):
         if _COST.search(sentence, max(0, m.start() - 40), m.start()):
             yield Claim("price", m[0], *where, loose="before")
-    for m in _QUANTITY.finditer(sentence):
-        if not m[2] or not (unit_entry(m[2]) or m[2].lower() in ("star", "stars")):
+    for m in QUANTITY.finditer(sentence):
+        if not m[2] or not (unit_entry(m[2]) or m[2].lower() in STARS):
             continue
         if before := _BEFORE.search(sentence[max(0, m.start() - 60) : m.start()]):
             yield Claim(tidy(_LINK.sub("", before[1])), m[0], *where, loose="before")

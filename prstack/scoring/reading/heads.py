@@ -7,8 +7,8 @@ A line recommends a product when it names the product's id
 3. in brackets or as a link behind the product's name, on a heading, a list item or a bold line: `### Aurel Kettle (P12)`;
 4. in a sentence that recommends it: "I recommend the Aurel Kettle (P12)".
 
-A line that merely mentions ids ("I looked at P12"), sets one against another ("P12 vs P7") or turns a product down ("P7:
-rejected") recommends none.
+A line that merely mentions ids ("I looked at P12"), sets one against another ("P12 vs P7", "P12 is quieter than P7") or turns a product
+down ("P7: rejected") recommends none.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _LABEL = re.compile(
 _TITLE = re.compile(r"[^.!?;:]{2,120}")
 _COMPARES = re.compile(r"\b(?:than|vs\.?|versus|compared|unlike|instead|rather|similar|like|over|but|looked|considered|checked|opened|also see|see)\b", re.I)
 _AGAINST = re.compile(rf"^[\])*`_\s]*(?:vs\.?|versus|and|or|,|&|/)\s*[\[(*`_]*{PRODUCT_ID.pattern}", re.I)
+_COMPARED = re.compile(rf"^[\])*`_]*(?:'s)?\s+[a-z][^.:;,|–—]*\b(?:than|against|versus|vs|compared (?:with|to))\b.*{PRODUCT_ID.pattern}")
 _ADVICE = re.compile(r"\b(?:I(?:'d| would)? (?:strongly |highly )?(?:recommend|suggest|advise|pick|choose)|recommend(?:ed)? (?:is|product|option|choice)|go (?:with|for)|(?:top|best|first|final) (?:pick|choice|recommendation|option)|best (?:fit|match)|winner is|you should (?:buy|get|choose))\b", re.I)
 _NEGATED = re.compile(r"\b(?:not|n't|cannot|never|no longer|avoid|against)\b", re.I)
 _TURN = re.compile(r"\b(?:over|instead of|rather than|not|but|than|unlike|versus|vs|although|while|however)\b", re.I)
@@ -73,7 +74,7 @@ def head_of(line: str) -> Head | None:
     start = _LEAD.match(line).end()
     if m := PRODUCT_ID.match(line, start):
         rest = line[m.end() :]
-        if _AGAINST.match(rest) or (re.match(r"(?:'s)? [a-z]", rest) and not _STRUCTURE.match(line) and _FAULT.search(rest)):
+        if _AGAINST.match(rest) or _COMPARED.match(rest) or (re.match(r"(?:'s)? [a-z]", rest) and not _STRUCTURE.match(line) and _FAULT.search(rest)):
             return None
         return Head([m[1]], m.end(), _title_after(rest))
     if label := _LABEL.match(line):
@@ -84,7 +85,7 @@ def head_of(line: str) -> Head | None:
     if _STRUCTURE.match(line):
         m = _IN_BRACKETS.search(line) or _TARGET.search(line)
         before = line[start : m.start()] if m else ""
-        if m and _TITLE.fullmatch(re.sub(r"[*_\[\]`]", "", before).strip()) and not _COMPARES.search(before) and _capitalised(before):
+        if m and not _COMPARED.match(line[m.end() :]) and _TITLE.fullmatch(re.sub(r"[*_\[\]`]", "", before).strip()) and not _COMPARES.search(before) and _capitalised(before):
             return Head([m[1]], m.end(), _title_before(before))
     return _advised(line)
 
