@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from prstack.store.records import Bad
 from prstack.types import Constraint, History, Page, Product, Review
+from prstack.world.ondisk import Quarantine
 
 if TYPE_CHECKING:
     from prstack.world.workers import Workers
@@ -54,6 +55,8 @@ class Material:
     products: Iterable[Product]
     reviews: Iterable[Review] = field(default_factory=list)
     """In any order. Those of products that are not there are left out, and counted as `reviews_unlisted`."""
+    rated: Collection[str] = ()
+    """Fields of a product that its reviews give, where it has some: `rating`, `n_reviews`."""
     pages: Iterable[Page] = field(default_factory=list)
     histories: Callable[[World], Iterable[History]] = lambda world: ()
     """Called once with the indexed catalogue."""
@@ -61,7 +64,9 @@ class Material:
     """Filled while `histories` is read."""
     contradictions: Iterable[Contradiction] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
-    bad: list[Bad] = field(default_factory=list)
+    bad: list[Bad] | Quarantine = field(default_factory=list)
+    told: Callable[[str, int], None] = lambda step, n: None
+    """Told now and then how many records of a kind have been read."""
     parts: Parts | None = None
     """Gives products, reviews and users instead, where any process can make any part of them."""
 

@@ -1,17 +1,25 @@
 """A source that is read in one go, put on disk part by part, so that any process can take up any part.
 
-Products are lines of JSON in the order in which they come; each review goes into the part of its product. In memory are the ids of all
-products (about 120 bytes each) and a buffer. Reading a part holds its reviews.
+1. Products are lines of JSON in the order in which they come, `PART` in a file.
+2. A review goes into the part of its product, behind the product's number.
+3. Reading a part sorts its reviews by that number (`prstack.world.ondisk.Sorter`) and walks through both files together. Here products
+   get what is said of them by their reviews alone (`Material.rated`).
+
+In memory are the ids of all products (about 120 bytes each), a buffer, and the reviews of one product. A product's reviews stay in
+the order in which they came.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
-from prstack.store.records import encoded
+from prstack.store.records import canonical_json, encoded
 from prstack.world.material import Encoded, Material
+from prstack.world.ondisk import Sorter
 
 PART = 10_000
 """Products in a part."""
@@ -23,30 +31,47 @@ class Spool:
     """The products and reviews of a material (`prstack.world.material.Parts`, without users)."""
 
     def __init__(self, scratch: Path, material: Material):
-        self.scratch = scratch
-        part_of: dict[str, int] = {}
+        self.scratch, self.rated, self.part = scratch, material.rated, PART
+        number_of: dict[str, int] = {}
         lines = _Lines(scratch)
         for n, product in enumerate(material.products):
-            part_of[product.id] = n // PART
-            lines.add("products", n // PART, encoded(product)[1])
+            number_of[product.id] = n
+            lines.add("products", n // self.part, encoded(product)[1])
         for review in material.reviews:
-            part = part_of.get(review.product_id)
-            if part is None:
+            number = number_of.get(review.product_id)
+            if number is None:
                 material.counts["reviews_unlisted"] = material.counts.get("reviews_unlisted", 0) + 1
             else:
-                lines.add("reviews", part, encoded(review)[1])
+                lines.add("reviews", number // self.part, f"{number} {encoded(review)[1]}")
         lines.flush()
-        self.products = max(part_of.values()) + 1 if part_of else 0
+        self.products = max(number_of.values()) // self.part + 1 if number_of else 0
 
     def first(self, part: int) -> int:
-        return part * PART
+        return part * self.part
 
     def catalogue(self, part: int) -> Iterator[tuple[Encoded, list[Encoded]]]:
-        reviews: dict[str, list[Encoded]] = {}
-        for row, text in _read(self.scratch, "reviews", part):
-            reviews.setdefault(row["product_id"], []).append((row, text))
-        for product in _read(self.scratch, "products", part):
-            yield product, reviews.get(product[0]["id"], [])
+        reviews = Sorter(self.scratch)
+        for line in _read(self.scratch, "reviews", part):
+            number, _, text = line.partition(" ")
+            reviews.add(int(number), text)
+        groups = groupby(reviews, key=itemgetter(0))
+        number, group = next(groups, (None, ()))
+        for place, text in enumerate(_read(self.scratch, "products", part), self.first(part)):
+            said: list[Encoded] = []
+            if place == number:
+                said = [(json.loads(t), t) for _, t in group]
+                number, group = next(groups, (None, ()))
+            row = json.loads(text)
+            if said and self.rated:
+                row |= {name: value for name, value in _ratings(said).items() if name in self.rated}
+                text = canonical_json(row)
+            yield (row, text), said
+
+
+def _ratings(said: list[Encoded]) -> dict[str, float | int | None]:
+    """A product's rating and its number, of its reviews; reviews without stars count and do not rate."""
+    stars = [row["rating"] for row, _ in said if row["rating"] > 0]
+    return {"rating": round(sum(stars) / len(stars), 1) if stars else None, "n_reviews": len(said)}
 
 
 class _Lines:
@@ -73,9 +98,9 @@ def _path(folder: Path, kind: str, part: int) -> Path:
     return folder / f"{kind}-{part:06d}.jsonl"
 
 
-def _read(folder: Path, kind: str, part: int) -> Iterator[Encoded]:
+def _read(folder: Path, kind: str, part: int) -> Iterator[str]:
     path = _path(folder, kind, part)
     if path.exists():
         with open(path, encoding="utf-8", newline="\n") as file:
             for line in file:
-                yield json.loads(line), line.rstrip("\n")
+                yield line.rstrip("\n")

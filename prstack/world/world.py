@@ -17,7 +17,7 @@ import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from prstack.types import History, Page, Product, Review
 from prstack.world import adapters, generated
 from prstack.world.match import category_key, category_keys
 from prstack.world.material import Contradiction, Latent, Material, Parts
+from prstack.world.ondisk import Quarantine
 from prstack.world.related import POOL, most_alike
 from prstack.world.search import SearchIndex
 from prstack.world.spool import Spool
@@ -70,19 +71,18 @@ def build(config: WorldConfig, folder: Path, progress: Callable[[str, int], None
     folder, tell = Path(folder), progress or (lambda step, n: None)
     for name in _FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
-    material = _read(config)
-    with _scratch(folder) as scratch:
+    with _scratch(folder) as scratch, Quarantine(folder / "quarantine.jsonl") as bad:
+        material = _read(config, scratch, bad, tell)
         parts = material.parts or Spool(scratch, material)
         if not parts.products:
-            raise UserError(f"world={config.kind}: no product could be read" + (f"; first problem: {material.bad[0]}" if material.bad else ""))
+            raise UserError(f"world={config.kind}: no product could be read" + (f"; first problem: {bad.first}" if bad else ""))
         with Workers(processes or (1 if parts.products == 1 else min(usable_cores(), PIECES))) as workers:
             made = _write(config, material, parts, folder, scratch, workers, tell)
-    write_text("".join(json.dumps(asdict(b), ensure_ascii=False) + "\n" for b in material.bad), folder / "quarantine.jsonl")
     counts = {
         "products": made.counts["products"],
         "categories": len(made.categories),
         **{name: made.counts[name] for name in ("reviews", "pages", "users", "events")},
-        "quarantined": len(material.bad),
+        "quarantined": len(bad),
         **material.counts,
     }
     return counts | {"content_hash": format(made.hash % (1 << 256), "064x")}
@@ -123,13 +123,13 @@ def _write(config: WorldConfig, material: Material, parts: Parts | Spool, folder
     return made
 
 
-def _read(config: WorldConfig) -> Material:
-    return generated.read(config) if config.kind == "generated" else adapters.read(config)
+def _read(config: WorldConfig, scratch: Path, bad: Quarantine, tell: Callable[[str, int], None]) -> Material:
+    return replace(generated.read(config), bad=bad) if config.kind == "generated" else adapters.read(config, scratch, bad, tell)
 
 
-def _own_histories(config: WorldConfig, material: Material) -> list[History]:
+def _own_histories(config: WorldConfig, material: Material) -> Iterator[History]:
     """The user's own histories. Empty ones and second ones of a user are quarantined."""
-    seen: dict[str, History] = {}
+    seen: set[str] = set()
     before = len(material.bad)
     for path in data_files(config.histories, "world.histories"):
         for line, history in _numbered(path, material.bad.append):
@@ -137,12 +137,12 @@ def _own_histories(config: WorldConfig, material: Material) -> list[History]:
             if reason:
                 material.bad.append(Bad(str(path), line, "events" if not history.events else "user_id", reason, history.user_id))
             else:
-                seen[history.user_id] = history
+                seen.add(history.user_id)
+                yield history
     if not seen:
-        first = f"; first problem: {material.bad[0]}" if material.bad else ""
+        first = f"; first problem: {material.bad.first}" if material.bad else ""
         raise UserError(f"world.histories={config.histories}: no history could be read{first}")
     material.counts["histories_read"] = len(seen) + len(material.bad) - before
-    return list(seen.values())
 
 
 def _numbered(path: Path, on_bad: Callable[[Bad], None]) -> Iterator[tuple[int, History]]:

@@ -6,7 +6,7 @@ import pytest
 from prstack.config import source_folder
 from prstack.errors import UserError
 from prstack.settings import WorldConfig
-from prstack.world.adapters.jsonfile import read_array
+from prstack.world.adapters.jsonfile import read_array, read_object
 from prstack.world.adapters.webshop import GOALS, read_goals
 from prstack.world.material import Material
 from prstack.world.world import World, build
@@ -67,6 +67,13 @@ def test_broken_arrays_are_one_error(tmp_path, text, message):
         list(read_array(tmp_path / "a.json"))
 
 
+@pytest.mark.parametrize("text", ["[1,]", "[1] 2", '["a\\ud800"]'])
+def test_arrays_that_only_begin_well_are_one_error(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=r"a\.json:1: "):
+        list(read_array(tmp_path / "a.json"))
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 7, 64, 1 << 20])
 def test_arrays_are_read_the_same_in_any_chunks(tmp_path, chunk):
     entries = [1234567, {"a": ["b\n", "é\u2028"], "c": None}, "x" * 50, [], -1.5e3, True]
@@ -75,6 +82,45 @@ def test_arrays_are_read_the_same_in_any_chunks(tmp_path, chunk):
     assert [e for _, e in read] == entries
     lines = (tmp_path / "a.json").read_text(encoding="utf-8").split("\n")
     assert all(lines[line - 1].strip() for line, _ in read) and [line for line, _ in read][:2] == [2, 3]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 64, 1 << 20])
+def test_objects_are_read_the_same_in_any_chunks(tmp_path, chunk):
+    entries = {"a\n": 1234567, "b": {"a": ["b\n", "é\u2028"], "c": None}, 'quo"ted': "x" * 50, "": [], "é": -1.5e3, "t": True}
+    (tmp_path / "a.json").write_text("\n" + json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    read = list(read_object(tmp_path / "a.json", chunk=chunk))
+    assert {k: v for _, k, v in read} == entries
+    lines = (tmp_path / "a.json").read_text(encoding="utf-8").split("\n")
+    assert all(lines[line - 1].strip().startswith(json.dumps(key, ensure_ascii=False)) for line, key, _ in read)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1,\n "b" 2}', ":2: not JSON: expected a colon"), (b'{"a": 1,\n}', ":2: not JSON: expected a key"), (b"{1: 2}", ":1: not JSON: expected a key"), (b'{"a": 1\n', ":2: not JSON: expected ,"),
+        (b'{"a": 1} {', ":1: not JSON: expected the end"), (b'{"a":\n [1, 2', ":2: not JSON"), (b'{"a": 1,\n\n "b": "\xff"}', ":3: not UTF-8"), (b'"text"', ": expected one JSON object, found str"), (b'{"\\ud800": 1}', ":1: text holds half"),
+    ],
+)  # fmt: skip
+def test_broken_objects_are_one_error_with_the_line(tmp_path, content, message, chunk):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"a\.json{message}"):
+        list(read_object(tmp_path / "a.json", chunk=chunk))
+    (tmp_path / "a.json").write_text(" {} \n")
+    assert list(read_object(tmp_path / "a.json", chunk=chunk)) == []
+
+
+def test_an_entry_over_the_limit_is_one_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("prstack.world.adapters.jsonfile.MAX_LINE", 1000)
+    (tmp_path / "a.json").write_text(json.dumps(["x" * 900, "x" * 5000]))
+    with pytest.raises(UserError, match=r"a\.json:1: an entry of more than 1000 characters"):
+        list(read_array(tmp_path / "a.json", chunk=64))
+
+
+def test_an_item_with_half_of_a_pair_is_put_aside(tmp_path):
+    counts = build(write(tmp_path / "src", [item(), item(asin="B2", name="Sofa \ud83d"), item(asin="B3", name="Sofa \ud83d\ude00")], goals=["a sofa"]), tmp_path / "w")
+    (bad,) = (json.loads(line) for line in (tmp_path / "w" / "quarantine.jsonl").read_text().splitlines())
+    assert "half of a surrogate pair" in bad["reason"] and (counts["products_read"], counts["products"], counts["quarantined"]) == (3, 2, 1)
 
 
 def test_the_real_goals_add_up():

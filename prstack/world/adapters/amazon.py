@@ -7,7 +7,8 @@ bought as histories.
   department where there is none, else "Other". The brand is the `store`, else the brand of the details.
 - A price that is no single amount ("$12.99 - $24.99", scraps of the page) is left open, and counted as `prices_unread`.
 - Attributes are what `details` says in short; ranks, dates and codes are left out.
-- Reviews of products that the meta files do not hold are counted as `reviews_unlisted`.
+- Reviews of products that the meta files do not hold are counted as `reviews_unlisted`. The others are sorted by user and time on disk, where
+  the same review again stands beside the first: it is merged, or quarantined if its stars differ.
 - A user's history is their reviews, oldest first, a purchase before each verified one. Users with fewer than `world.min_events`
   events have none; they are counted as `users_skipped`.
 
@@ -18,30 +19,36 @@ Recommendations using Distantly-Labeled Reviews and Fine-Grained Aspects" (2018)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from prstack.errors import UserError
 from prstack.settings import WorldConfig
-from prstack.store.records import read_json_lines
+from prstack.store.records import Bad, read_json_lines
 from prstack.types import Event, History, Product, Review
 from prstack.world.adapters.fields import (
     NO_CATEGORY,
     FieldError,
+    about,
+    again,
     attributes,
     brand,
     clean,
     files,
     get,
     identifier,
+    made,
     number,
     take,
     text,
 )
 from prstack.world.material import Material
+from prstack.world.ondisk import Dictionary, Sorter
 from prstack.world.units import price as read_price
 
 ENDINGS = ("*.jsonl", "*.jsonl.gz", "*.json", "*.json.gz")
@@ -52,26 +59,17 @@ _NOT_ATTRIBUTES = {
 }  # fmt: skip
 
 
-def read(config: WorldConfig, folder: Path) -> Material:
-    """Raises UserError when the folder holds no meta file, or a packed file is cut off."""
+def read(config: WorldConfig, folder: Path, material: Material, scratch: Path) -> None:
+    """Raises UserError when the folder holds no meta file, or (as it is read) a packed file is cut off."""
     meta = files(folder, *(f"meta_{e}" for e in ENDINGS))
     if not meta:
         raise UserError(f"{folder}: there is no meta_*.jsonl(.gz) or meta_*.json(.gz) here; Amazon Reviews keeps its products in such files")
-    material, found = Material([]), {}
-    for path in meta:
-        material.products += take(material, "products", path, partial(read_json_lines, path), partial(_product, material.counts), lambda p: p.id, found)
-    bought: dict[str, list[tuple[int, bool, Review]]] = {}
-    seen: dict[Any, _Said] = {}
-    for path in files(folder, *ENDINGS):
-        if path not in meta:
-            for said in take(material, "reviews", path, partial(read_json_lines, path), partial(_review, found), lambda s: s.key, seen):
-                said.review.id = f"R{len(material.reviews) + 1}"
-                material.reviews.append(said.review)
-                bought.setdefault(said.review.user_id, []).append((said.time, said.verified, said.review))
-    histories = list(_histories(config, bought, found))
-    material.counts["users_skipped"] = len(bought) - len(histories)
-    material.histories = lambda world: histories
-    return material
+    products: Dictionary[str, Product] = Dictionary(scratch)
+    make = partial(_product, material.counts)
+    material.products = chain.from_iterable(take(material, "products", path, partial(read_json_lines, path), make, lambda p: p.id, products) for path in meta)
+    said = Sorter(scratch)
+    material.reviews = _reviews(material, [path for path in files(folder, *ENDINGS) if path not in meta], products, said, Sorter(scratch))
+    material.histories = lambda world: _histories(config, material, products, said)
 
 
 def _product(counts: dict[str, int], row: dict) -> Product:
@@ -115,22 +113,18 @@ def _category(row: dict) -> str:
     return " > ".join(filter(None, levels)) or text(row, "main_category") or text(row, "main_cat") or NO_CATEGORY
 
 
-class _Said:
-    """A review with its time, in the release's own milliseconds or seconds as milliseconds."""
+class _Said(NamedTuple):
+    """A review as its file has it; the time in milliseconds."""
 
-    __slots__ = ("key", "review", "time", "verified")
-
-    def __init__(self, review: Review, time: int, verified: bool):
-        self.review, self.time, self.verified = review, time, verified
-        self.key = (review.user_id, review.product_id, time, review.text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Said) and (self.key, self.review.rating) == (other.key, other.review.rating)
-
-    __hash__ = None  # type: ignore[assignment]
+    user: str
+    time: int
+    product: str
+    rating: float
+    text: str
+    verified: bool
 
 
-def _review(products: dict[str, Product], row: dict) -> _Said | None:
+def _review(products: Collection[str], row: dict) -> _Said | None:
     """None for a review of a product that is not listed."""
     new = "rating" in row
     product = identifier(row, "parent_asin" if "parent_asin" in row else "asin")
@@ -147,18 +141,56 @@ def _review(products: dict[str, Product], row: dict) -> _Said | None:
         return None
     joined = body if not head or body.startswith(head) else f"{head}. {body}" if head[-1] not in ".!?" else f"{head} {body}"
     verified = row.get("verified_purchase" if new else "verified") is True
-    return _Said(Review("", product, rating, joined.strip(), user), milliseconds, verified)
+    return _Said(user, milliseconds, product, rating, joined.strip(), verified)
 
 
-def _histories(config: WorldConfig, bought: dict[str, list[tuple[int, bool, Review]]], products: dict[str, Product]) -> Iterator[History]:
-    for user in sorted(bought):
+def _reviews(material: Material, paths: list[Path], products: Collection[str], said: Sorter, kept: Sorter) -> Iterator[Review]:
+    """The reviews of the files, in their order, each once: sorted into `said`, which serves the histories too, and back in `kept`."""
+    n = 0
+    for at, path in enumerate(paths):
+        for line, review in made(material, "reviews", path, partial(read_json_lines, path), partial(_review, products)):
+            n += 1
+            said.add((review.user, review.time), (n, at, line, tuple(review)))
+    material.counts.setdefault("reviews_merged", 0)
+
+    def on_again(at: int, line: int, review: _Said, first: _Said) -> None:
+        key = (review.user, review.product, review.time, review.text)
+        again(material, "reviews", Bad(str(paths[at]), line, "id", "", review.text[:200]), key, review.rating == first.rating)
+
+    for n, review in _distinct(said, on_again):
+        kept.add(n, tuple(review))
+    for n, (_, fields) in enumerate(kept, 1):
+        review = _Said._make(fields)
+        yield Review(f"R{n}", review.product, review.rating, review.text, review.user)
+
+
+def _distinct(said: Sorter, on_again: Callable[[int, int, _Said, _Said], None] = lambda *_: None) -> Iterator[tuple[int, _Said]]:
+    """(number, review) of the first review of each user, product, time and text, by user and time; the others go to `on_again` with
+    the number of their file, their line, and the first."""
+    for _, at_once in groupby(said, key=itemgetter(0)):
+        seen: dict[tuple[str, str], _Said] = {}
+        for _, (n, at, line, fields) in at_once:
+            review = _Said._make(fields)
+            first = seen.setdefault((review.product, review.text), review)
+            if first is review:
+                yield n, review
+            else:
+                on_again(at, line, review, first)
+
+
+def _histories(config: WorldConfig, material: Material, products: Mapping[str, Product], said: Sorter) -> Iterator[History]:
+    """By user id. Counts `users_skipped`."""
+    material.counts["users_skipped"] = 0
+    for user, group in groupby((review for _, review in _distinct(said)), key=lambda review: review.user):
+        reviews = list(group)
+        if len(reviews) + sum(review.verified for review in reviews) < config.min_events:
+            material.counts["users_skipped"] += 1
+            continue
         events: list[Event] = []
-        for time, verified, review in sorted(bought[user], key=lambda b: (b[0], b[2].id)):
-            p = products[review.product_id]
-            day = datetime.fromtimestamp(time / 1000, UTC).date().isoformat()
-            about = {"product_id": p.id, "title": p.title, "category": p.category, "price": p.price, "attributes": p.attributes}
-            if verified:
-                events.append(Event(f"{user}-e{len(events) + 1}", "purchase", day, **about))
-            events.append(Event(f"{user}-e{len(events) + 1}", "review", day, rating=review.rating, text=review.text, **about))
-        if len(events) >= config.min_events:
-            yield History(user, events)
+        for review in reviews:
+            day = datetime.fromtimestamp(review.time / 1000, UTC).date().isoformat()
+            of = about(products[review.product])
+            if review.verified:
+                events.append(Event(f"{user}-e{len(events) + 1}", "purchase", day, **of))
+            events.append(Event(f"{user}-e{len(events) + 1}", "review", day, rating=review.rating, text=review.text, **of))
+        yield History(user, events)

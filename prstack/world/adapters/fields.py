@@ -1,20 +1,22 @@
 """Fields of source records, checked one by one, and lines taken in with an account of each.
 
-`FieldError` names the field; `take` turns it into a quarantined record and keeps the count right.
+`FieldError` names the field; `made` turns it into a quarantined record and keeps the count right; `take` does so for records that have a
+key, and lets each key through once.
 """
 
 from __future__ import annotations
 
-import gzip
 import html
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator
+import zlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from prstack.errors import UserError
 from prstack.store.records import Bad
-from prstack.types import Attribute
+from prstack.types import Attribute, Product
 from prstack.world.material import Material, is_id
 from prstack.world.units import parse_attribute
 
@@ -22,6 +24,8 @@ T = TypeVar("T")
 
 MAX_VALUE, MAX_NAME, MAX_ATTRIBUTES = 60, 40, 24
 """Longest attribute values and names (characters) and most attributes that are taken over."""
+TOLD = 250_000
+"""Records of a kind after which `Material.told` hears of them."""
 NO_CATEGORY = "Other"
 """The category of products whose source names none."""
 _NO_BRAND = {"nobrand", "no brand", "generic", "unbranded", "oem", "others", "other", "none", "n/a", "unknown", ""}
@@ -138,49 +142,80 @@ def files(folder: Path, *patterns: str) -> list[Path]:
     return sorted({p for pattern in patterns for p in folder.glob(pattern) if p.is_file() and not p.name.startswith(".")})
 
 
+Rows = Callable[[Callable[[Bad], None]], Iterable[tuple[int, Any]]]
+"""Given a place for what cannot be read, the (line, row) pairs of a file."""
+
+
+def made(material: Material, kind: str, path: Path, rows: Rows, make: Callable[[Any], T | None], prefix: str = "") -> Iterator[tuple[int, T]]:
+    """(line, what `make` makes of the row) of each of a file's rows.
+
+    Quarantined: rows that cannot be read, and those for which `make` raises FieldError. None is a record that belongs to nothing here;
+    it is counted as unlisted. Counts in `material.counts`: `<kind>_read` and `<kind>_unlisted` (where there are any). Raises UserError
+    for a file that cannot be read to its end.
+    """
+    counts, name = material.counts, f"{kind}_read"
+    counts.setdefault(name, 0)
+
+    def count() -> None:
+        counts[name] += 1
+        if counts[name] % TOLD == 0:
+            material.told(f"{kind} read", counts[name])
+
+    def on_bad(bad: Bad) -> None:
+        count()
+        material.bad.append(bad)
+
+    for line, row in to_its_end(path, rows(on_bad)):
+        count()
+        try:
+            record = make(row)
+        except FieldError as e:
+            material.bad.append(Bad(str(path), line, f"{prefix}{e.field}".rstrip("."), str(e), str(row)[:200]))
+            continue
+        if record is None:
+            counts[f"{kind}_unlisted"] = counts.get(f"{kind}_unlisted", 0) + 1
+        else:
+            yield line, record
+
+
 def take(
     material: Material,
     kind: str,
     path: Path,
-    rows: Callable[[Callable[[Bad], None]], Iterable[tuple[int, Any]]],
+    rows: Rows,
     make: Callable[[Any], T | None],
-    key: Callable[[T], Hashable] | None = None,
-    found: dict[Hashable, T] | None = None,
+    key: Callable[[T], Hashable],
+    found: MutableMapping[Hashable, T] | None = None,
     prefix: str = "",
 ) -> Iterator[T]:
-    """What `make` makes of each of a file's (line, row) pairs.
-
-    Quarantined: rows that cannot be read, and those for which `make` raises FieldError. With `key`, a second record of a key is
-    merged when it is equal to the first and quarantined when it differs; `found` keeps the keys over several files. None is a
-    record that belongs to nothing here; it is counted as unlisted. Counts in `material.counts`: `<kind>_read`, `<kind>_merged`
-    (with `key`) and `<kind>_unlisted` (where there are any).
-    """
-    counts, seen = material.counts, {} if found is None else found
-    counts.setdefault(f"{kind}_read", 0)
-    if key:
-        counts.setdefault(f"{kind}_merged", 0)
-
-    def on_bad(bad: Bad) -> None:
-        counts[f"{kind}_read"] += 1
-        material.bad.append(bad)
-
-    try:
-        for line, row in rows(on_bad):
-            counts[f"{kind}_read"] += 1
-            try:
-                record = make(row)
-                if record is None:
-                    counts[f"{kind}_unlisted"] = counts.get(f"{kind}_unlisted", 0) + 1
-                    continue
-                known = seen.setdefault(key(record), record) if key else record
-                if known is not record:
-                    if known != record:
-                        raise FieldError("id", f"{key(record)} was read before with other content"[:160])
-                    counts[f"{kind}_merged"] += 1
-                    continue
-            except FieldError as e:
-                material.bad.append(Bad(str(path), line, f"{prefix}{e.field}".rstrip("."), str(e), str(row)[:200]))
-                continue
+    """What `make` makes of a file's rows (`made`), each key once: a second record of a key is merged when it is equal to the first
+    and quarantined when it differs. `found` keeps the records, over several files too. Counts also `<kind>_merged`."""
+    seen = {} if found is None else found
+    material.counts.setdefault(f"{kind}_merged", 0)
+    for line, record in made(material, kind, path, rows, make, prefix):
+        known = seen.setdefault(key(record), record)
+        if known is record:
             yield record
-    except (EOFError, gzip.BadGzipFile, OSError) as e:
+        else:
+            again(material, kind, Bad(str(path), line, f"{prefix}id", "", str(record)[:200]), key(record), known == record)
+
+
+def again(material: Material, kind: str, at: Bad, key: Hashable, same: bool) -> None:
+    """Accounts for a record whose key was there before: merged when it is the same, quarantined when it is not."""
+    if same:
+        material.counts[f"{kind}_merged"] += 1
+    else:
+        material.bad.append(replace(at, reason=f"{key} was read before with other content"[:160]))
+
+
+def to_its_end(path: Path, rows: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """The rows of a file. Raises UserError where it is cut off or damaged."""
+    try:
+        yield from rows
+    except (EOFError, OSError, zlib.error) as e:
         raise UserError(f"{path}: cannot be read to its end ({e})") from e
+
+
+def about(product: Product) -> dict[str, Any]:
+    """What an event says of its product."""
+    return {"product_id": product.id, "title": product.title, "category": product.category, "price": product.price, "attributes": product.attributes}

@@ -1,100 +1,152 @@
-"""Whole-file JSON sources, with the line of each entry.
+"""JSON files that are one large array or object, read entry by entry, with the line of each.
 
-A broken file is one UserError with file and line. Entries of the top-level object are then read one by one, so that a bad
-entry can be quarantined with the line on which it starts.
+No more than an entry and a chunk is in memory. A file that stops being JSON is one UserError with file and line.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from prstack.errors import UserError
+from prstack.store.records import MAX_LINE, Bad
+
+CHUNK = 1 << 20
+"""Characters that are read at once."""
+_SPACE = re.compile(r"[ \t\r\n]*")
+_UNDECODED = re.compile("[\udc80-\udcff]")
+_HALF = "text holds half of a surrogate pair"
+_NUMBER = 32
+"""Characters of a number that may still go on in the next chunk."""
 
 
-def read_object(path: Path) -> Iterator[tuple[int, str, Any]]:
+def read_object(path: Path, chunk: int | None = None) -> Iterator[tuple[int, str, Any]]:
     """(line, key, value) of each entry of a file that holds one JSON object. Raises UserError."""
+    with _open(path, chunk) as text:
+        if text.peek() != "{":
+            raise UserError(f"{path}: expected one JSON object, found {type(text.value()).__name__}")
+        text.at += 1
+        if text.peek() == "}":
+            text.at += 1
+        else:
+            more = ","
+            while more == ",":
+                if text.peek() != '"':
+                    raise text.error("expected a key in quotes")
+                line, key = text.line, text.value()
+                text.take(":", "a colon after a key")
+                value = text.value()
+                if not _encodes([key, value]):
+                    raise UserError(f"{path}:{line}: {_HALF}")
+                yield line, key, value
+                more = text.take(",}", ", or } after an entry")
+        text.finish()
+
+
+def read_array(path: Path, on_bad: Callable[[Bad], None] | None = None, chunk: int | None = None) -> Iterator[tuple[int, Any]]:
+    """(line, entry) of a file that holds one JSON array. Raises UserError. (`on_bad` is for readers that can put single entries
+    aside; an array cannot be read past a broken one.)"""
+    with _open(path, chunk) as text:
+        if text.peek() != "[":
+            raise UserError(f"{path}:{text.line}: expected one JSON array")
+        text.at += 1
+        if text.peek() == "]":
+            text.at += 1
+        else:
+            more = ","
+            while more == ",":
+                text.peek()
+                line, value = text.line, text.value()
+                if _encodes(value):
+                    yield line, value
+                elif on_bad:
+                    on_bad(Bad(str(path), line, "", _HALF, str(value)[:200].encode("utf-8", "replace").decode()))
+                else:
+                    raise UserError(f"{path}:{line}: {_HALF}")
+                more = text.take(",]", ", or ] after an entry")
+        text.finish()
+
+
+@contextlib.contextmanager
+def _open(path: Path, chunk: int | None) -> Iterator[_Text]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            yield _Text(path, file, chunk or CHUNK)
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
-    except UnicodeDecodeError as e:
-        line = path.read_bytes()[: e.start].count(b"\n") + 1
-        raise UserError(f"{path}:{line}: not UTF-8 text ({e.reason})") from e
+
+
+class _Text:
+    """The text of a file from a place on: `buffer` from `at`, then what is still to be read."""
+
+    def __init__(self, path: Path, file: TextIO, chunk: int):
+        self.path, self.file, self.chunk = path, file, chunk
+        self.buffer, self.at, self.line = "", 0, 1
+
+    def error(self, reason: str, line: int | None = None) -> UserError:
+        return UserError(f"{self.path}:{line or self.line}: not JSON: {reason}")
+
+    def more(self) -> bool:
+        """Reads on, as much again as waits already, so that a long value is tried few times. False at the end of the file."""
+        waiting = self.buffer[self.at :]
+        if len(waiting) > MAX_LINE:
+            raise UserError(f"{self.path}:{self.line}: an entry of more than {MAX_LINE} characters")
+        new = self.file.read(max(self.chunk, len(waiting)))
+        if not new.isascii() and (bad := _UNDECODED.search(new)):
+            raise UserError(f"{self.path}:{self.line + waiting.count(chr(10)) + new.count(chr(10), 0, bad.start())}: not UTF-8 text")
+        self.buffer, self.at = waiting + new, 0
+        return bool(new)
+
+    def peek(self) -> str:
+        """The next character that is no space; "" at the end."""
+        while True:
+            end = _SPACE.match(self.buffer, self.at).end()
+            self.line += self.buffer.count("\n", self.at, end)
+            self.at = end
+            if end < len(self.buffer) or not self.more():
+                return self.buffer[self.at : self.at + 1]
+
+    def take(self, wanted: str, what: str) -> str:
+        """The next character, which has to be one of `wanted`."""
+        found = self.peek()
+        if not found or found not in wanted:
+            raise self.error(f"expected {what}")
+        self.at += 1
+        return found
+
+    def finish(self) -> None:
+        if self.peek():
+            raise self.error("expected the end of the file")
+
+    def value(self) -> Any:
+        """The next value."""
+        self.peek()
+        while True:
+            try:
+                value, stop = json.JSONDecoder().raw_decode(self.buffer, self.at)
+                length = stop - self.at
+                if isinstance(value, dict | list | str) or stop + _NUMBER < len(self.buffer) or not self.more():
+                    break
+            except json.JSONDecodeError as e:
+                line = self.line + self.buffer.count("\n", self.at, e.pos)
+                cut_off = e.msg.startswith("Unterminated string") or e.pos >= len(self.buffer) - 8
+                if not cut_off or not self.more():
+                    raise self.error(e.msg, line) from e
+            except RecursionError as e:
+                raise UserError(f"{self.path}:{self.line}: nested too deeply") from e
+        self.line += self.buffer.count("\n", self.at, self.at + length)
+        self.at += length
+        return value
+
+
+def _encodes(value: Any) -> bool:
+    """Whether a value is free of halves of surrogate pairs, which no file takes."""
     try:
-        whole = json.loads(text)
-    except json.JSONDecodeError as e:
-        raise UserError(f"{path}:{e.lineno}: not JSON: {e.msg} (column {e.colno})") from e
-    except RecursionError as e:
-        raise UserError(f"{path}: nested too deeply") from e
-    if not isinstance(whole, dict):
-        raise UserError(f"{path}: expected one JSON object, found {type(whole).__name__}")
-    at, line = 0, 1
-    for key, value in whole.items():
-        found = re.compile(re.escape(json.dumps(key)) + r"\s*:").search(text, at) or re.compile(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:").search(text, at)
-        if found:
-            line += text.count("\n", at, found.start())
-            at = found.start()
-        yield line, key, value
-
-
-def read_array(path: Path, on_bad: object = None, chunk: int = 1 << 20) -> Iterator[tuple[int, Any]]:
-    """(line, entry) of a file that holds one JSON array, entry by entry; no more than an entry and a chunk of `chunk` characters
-    is in memory. Raises UserError with file and line where the file stops being JSON. (`on_bad` is for readers that can put single
-    entries aside; an array cannot be read past a broken one.)"""
-    decoder, line = json.JSONDecoder(), 1
-    try:
-        with open(path, encoding="utf-8") as file:
-            buffer, at, end = file.read(chunk), 0, False
-
-            def more() -> bool:
-                nonlocal buffer, end
-                new = "" if end else file.read(chunk)
-                end = not new
-                buffer += new
-                return bool(new)
-
-            def skip(characters: str) -> None:
-                nonlocal at, line
-                while True:
-                    start = at
-                    while at < len(buffer) and buffer[at] in characters:
-                        at += 1
-                    line += buffer.count("\n", start, at)
-                    if at < len(buffer) or not more():
-                        return
-
-            skip(" \t\r\n\ufeff")
-            if buffer[at : at + 1] != "[":
-                raise UserError(f"{path}:{line}: expected one JSON array")
-            at += 1
-            skip(" \t\r\n")
-            while buffer[at : at + 1] != "]":
-                while True:
-                    try:
-                        entry, stop = decoder.raw_decode(buffer, at)
-                        if stop + 32 < len(buffer) or isinstance(entry, dict | list) or not more():  # a number may go on in the next chunk
-                            break
-                    except json.JSONDecodeError as e:
-                        where = line + buffer.count("\n", at, e.pos)
-                        cut_off = e.msg.startswith("Unterminated string") or e.pos >= len(buffer) - 8
-                        if not cut_off or not more():
-                            raise UserError(f"{path}:{where}: not JSON: {e.msg}") from e
-                yield line, entry
-                line += buffer.count("\n", at, stop)
-                buffer, at = buffer[stop:] if stop > chunk else buffer, 0 if stop > chunk else stop
-                skip(" \t\r\n")
-                if buffer[at : at + 1] == ",":
-                    at += 1
-                    skip(" \t\r\n")
-                elif buffer[at : at + 1] != "]":
-                    raise UserError(f"{path}:{line}: not JSON: expected , or ] after an entry")
-    except FileNotFoundError as e:
-        raise UserError(f"{path}: no such file") from e
-    except UnicodeDecodeError as e:
-        raise UserError(f"{path}: not UTF-8 text after line {line} ({e.reason})") from e
-    except RecursionError as e:
-        raise UserError(f"{path}:{line}: nested too deeply") from e
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -37,6 +37,7 @@ from prstack.world.adapters.fields import (
     brand,
     get,
     identifier,
+    made,
     take,
     text,
 )
@@ -48,12 +49,11 @@ _NOT_ATTRIBUTES = {"brand", "isbn/issn", "isbn issn", "short description", "max 
 _HYPHENS = (("T > Shirts", "T-Shirts"), ("Flip > Flops", "Flip-Flops"), ("Non > Fiction", "Non-Fiction"), ("3 > in > 1", "3-in-1"))
 
 
-def read(config: WorldConfig, folder: Path) -> Material:
+def read(config: WorldConfig, folder: Path, material: Material, scratch: Path) -> None:
     """Raises UserError when the file of full products is missing."""
     path = folder / FILE
     if not path.is_file():
         raise UserError(f"{path}: no such file; it is part of ShoppingBench's data")
-    material = Material([])
     full = list(take(material, "products", path, partial(read_json_lines, path), _product, lambda p: p.id, prefix="reward."))
     wanted: dict[str, Product] = {p.id: p for p in full}
     for name in TASKS:
@@ -61,7 +61,6 @@ def read(config: WorldConfig, folder: Path) -> Material:
             _read_tasks(folder / name, material, wanted)
     material.products = list(wanted.values())
     material.histories = lambda world: _histories(config, full)
-    return material
 
 
 def _read_tasks(path: Path, material: Material, known: dict[str, Product]) -> None:
@@ -74,7 +73,7 @@ def _read_tasks(path: Path, material: Material, known: dict[str, Product]) -> No
             reward = row.get("reward")
             yield from ((line, entry) for entry in (reward if isinstance(reward, list) else [reward]))
 
-    for product in take(material, "partial", path, rows, _partial, prefix="reward."):
+    for _, product in made(material, "partial", path, rows, _partial, prefix="reward."):
         old = known.setdefault(product.id, product)
         if old is product:
             continue
@@ -102,6 +101,7 @@ def _product(row: dict) -> Product:
         description=text(record, "description") or text(record, "short_description"),
         attributes=attributes(_pairs(record), without=_NOT_ATTRIBUTES),
     )
+
 
 def _partial(record: Any) -> Product:
     """A product as a task names it: `title` is a list of texts, `attributes` and `sku_options` lists of objects."""

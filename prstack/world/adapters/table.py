@@ -9,155 +9,67 @@ of the reviews.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from prstack.errors import UserError
 from prstack.settings import WorldConfig
-from prstack.store.records import MAX_LINE, Bad, read_json_lines
 from prstack.types import Event, EventType, History, Page, Product, Review
 from prstack.world.adapters.fields import (
     NO_CATEGORY,
     FieldError,
+    about,
     attributes,
     brand,
     clean,
     identifier,
+    made,
     number,
     take,
     text,
+    to_its_end,
 )
-from prstack.world.adapters.mapping import Events, Mapping, Products, Table, load
+from prstack.world.adapters.mapping import Events, Products, Table, load
+from prstack.world.adapters.rows import MISSING, cell, read_rows
 from prstack.world.material import Material
+from prstack.world.ondisk import Dictionary, Sorter
 from prstack.world.units import currency as read_currency
 from prstack.world.units import price as read_price
 
 IN_STOCK = {"true", "1", "yes", "y", "in stock", "instock", "available", "in_stock"}
 OUT_OF_STOCK = {"false", "0", "no", "n", "out of stock", "outofstock", "unavailable", "sold out", "out_of_stock", "discontinued"}
-_MISSING = object()
 
 
-def read(config: WorldConfig, mapping_file: Path) -> Material:
+def read(config: WorldConfig, mapping_file: Path, material: Material, scratch: Path) -> None:
     """Raises UserError for a mapping or file that is broken as a whole."""
     mapping, folder = load(mapping_file), mapping_file.parent
-    material, found = Material([]), {}
-    path = folder / mapping.products.file
-    rows = partial(read_rows, path, mapping.products)
-    material.products = list(take(material, "products", path, rows, partial(_product, mapping.products), lambda p: p.id, found))
+    tables = {name: table for name in ("products", "reviews", "pages", "events") if (table := getattr(mapping, name))}
+    source = {name: (folder / table.file, partial(read_rows, folder / table.file, table)) for name, table in tables.items()}
+    for path, rows in source.values():  # a column that is not there is said before hours of work
+        next(to_its_end(path, rows(lambda bad: None)), None)
+    products: Dictionary[str, Product] = Dictionary(scratch)
+    material.products = take(material, "products", *source["products"], partial(_product, mapping.products), lambda p: p.id, products)
     if mapping.reviews:
-        path = folder / mapping.reviews.file
-        for review in take(material, "reviews", path, partial(read_rows, path, mapping.reviews), partial(_review, mapping.reviews, found)):
-            material.reviews.append(replace(review, id=review.id or f"R{len(material.reviews) + 1}"))
-        _rate(mapping, material, found)
+        reviews = made(material, "reviews", *source["reviews"], partial(_review, mapping.reviews, products))
+        material.reviews = (replace(review, id=review.id or f"R{n}") for n, (_, review) in enumerate(reviews, 1))
+        material.rated = {"rating", "n_reviews"} - mapping.products.fields.keys()
     if mapping.pages:
-        path = folder / mapping.pages.file
-        for page in take(material, "pages", path, partial(read_rows, path, mapping.pages), partial(_page, mapping.pages)):
-            material.pages.append(replace(page, id=page.id or f"W{len(material.pages) + 1}"))
+        pages = made(material, "pages", *source["pages"], partial(_page, mapping.pages))
+        material.pages = (replace(page, id=page.id or f"W{n}") for n, (_, page) in enumerate(pages, 1))
     if mapping.events:
-        users: dict[str, list[Event]] = {}
-        path = folder / mapping.events.file
-        for user, event in take(material, "events", path, partial(read_rows, path, mapping.events), partial(_event, mapping.events, found)):
-            users.setdefault(user, []).append(event)
-        histories = [History(u, _numbered(u, events)) for u, events in sorted(users.items()) if len(events) >= config.min_events]
-        material.counts["users_skipped"] = len(users) - len(histories)
-        material.histories = lambda world: histories
-    return material
-
-
-# --- rows ------------------------------------------------------------------------------------------------------
-def read_rows(path: Path, table: Table, on_bad: Callable[[Bad], None]) -> Iterator[tuple[int, dict]]:
-    """(line or row number, row) of a CSV, TSV, JSONL (.gz) or Parquet file. Raises UserError for one that is broken as a whole, or
-    in which a mapped column does not stand."""
-    ending = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]).lower()
-    if ending in (".csv", ".tsv"):
-        return _read_csv(path, table, on_bad)
-    if ending in (".jsonl", ".jsonl.gz", ".ndjson"):
-        return read_json_lines(path, on_bad)
-    if ending == ".parquet":
-        return _read_parquet(path, table)
-    raise UserError(f"{path}: expected .csv, .tsv, .jsonl, .jsonl.gz or .parquet")
-
-
-def _read_csv(path: Path, table: Table, on_bad: Callable[[Bad], None]) -> Iterator[tuple[int, dict]]:
-    csv.field_size_limit(MAX_LINE)
-    delimiter = table.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        head = next(reader, None)
-        if not head:
-            raise UserError(f"{path}:1: expected a line with the columns' names")
-        _check_columns(path, table, head)
-        while True:
-            line = reader.line_num + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as e:
-                on_bad(Bad(str(path), line, "", f"not CSV: {e}", ""))
-                continue
-            if not cells:
-                continue
-            excerpt = delimiter.join(cells)[:200].encode("utf-8", "replace").decode()
-            if len(cells) != len(head):
-                on_bad(Bad(str(path), line, "", f"expected {len(head)} cells, found {len(cells)}", excerpt))
-            elif bad := next((h for h, c in zip(head, cells, strict=True) if not c.isprintable() and _broken(c)), None):
-                on_bad(Bad(str(path), line, bad, "not UTF-8 text", excerpt))
-            else:
-                yield line, dict(zip(head, cells, strict=True))
-
-
-def _broken(cell: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in cell)
-
-
-def _read_parquet(path: Path, table: Table) -> Iterator[tuple[int, dict]]:
-    row = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_columns(path, table, file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=1024):
-                for entry in batch.to_pylist(maps_as_pydicts="lossy"):
-                    row += 1
-                    yield row, entry
-    except (pa.ArrowException, OSError, ValueError) as e:
-        raise UserError(f"{path}: not a readable Parquet file ({' '.join(str(e).split())[:200]})") from e
-
-
-def _check_columns(path: Path, table: Table, columns: list[str]) -> None:
-    listed = getattr(table, "attributes", [])
-    wanted = [*table.fields.values(), *(listed.values() if isinstance(listed, dict) else listed if listed != "*" else [])]
-    for column in wanted:
-        if column not in columns and column.split(".")[0] not in columns:
-            raise UserError(f"{path}: there is no column {column} (there are: {', '.join(columns)[:300]})")
-
-
-def _value(row: dict, column: str) -> Any:
-    """The value of a column; `_MISSING` where the row has none."""
-    if column in row:
-        return row[column]
-    at: Any = row
-    for part in column.split("."):
-        if not isinstance(at, dict) or part not in at:
-            return _MISSING
-        at = at[part]
-    return at
+        events = made(material, "events", *source["events"], partial(_event, mapping.events, products))
+        material.histories = lambda world: _histories(config, material, products, events, Sorter(scratch))
 
 
 def _ours(table: Table, row: dict) -> dict:
     """The row under our names; empty cells are left out."""
-    values = {ours: _value(row, column) for ours, column in table.fields.items()}
-    return {k: v for k, v in values.items() if v is not _MISSING and v is not None and v != ""}
+    values = {ours: cell(row, column) for ours, column in table.fields.items()}
+    return {k: v for k, v in values.items() if v is not MISSING and v is not None and v != ""}
 
 
-# --- records ---------------------------------------------------------------------------------------------------
 def _product(table: Products, row: dict) -> Product:
     ours = _ours(table, row)
     amount, unit = _price(ours.get("price"))
@@ -211,14 +123,14 @@ def _attribute_pairs(table: Products, row: dict) -> Iterator[tuple[str, Any]]:
     else:
         columns = table.attributes if isinstance(table.attributes, dict) else {c.rpartition(".")[2]: c for c in table.attributes}
     for name, column in columns.items():
-        value = _value(row, column)
+        value = cell(row, column)
         if isinstance(value, dict):
             yield from ((k, v) for k, v in value.items() if v is not None)
-        elif value is not _MISSING and value is not None:
+        elif value is not MISSING and value is not None:
             yield name, value
 
 
-def _review(table: Table, products: dict[str, Product], row: dict) -> Review | None:
+def _review(table: Table, products: Collection[str], row: dict) -> Review | None:
     ours = _ours(table, row)
     product = identifier(ours, "product_id")
     rating = number(ours, "rating", 0, 5)
@@ -240,35 +152,30 @@ def _page(table: Table, row: dict) -> Page:
     return Page(id, text(ours, "url"), text(ours, "title", required=True), body, kind, published)
 
 
-def _event(table: Events, products: dict[str, Product], row: dict) -> tuple[str, Event] | None:
+def _event(table: Events, products: Collection[str], row: dict) -> tuple[str, Event] | None:
+    """(user, event); of its product the event has the id alone."""
     ours = _ours(table, row)
     word = text(ours, "type", required=True)
     kind = table.types.get(word, word)
     if kind not in get_args(EventType):
         raise FieldError("type", f"expected one of {', '.join(get_args(EventType))}, found {word!r}; say under events.types what it stands for"[:240])
     user, rating, stamp = identifier(ours, "user_id"), number(ours, "rating", 0, 5), str(ours.get("timestamp", ""))
-    event = Event("", kind, stamp, rating=rating, text=text(ours, "text"))
-    if "product_id" not in ours:
-        return user, event
-    product = products.get(identifier(ours, "product_id"))
-    if product is None:
-        return None
-    return user, replace(event, product_id=product.id, title=product.title, category=product.category, price=product.price, attributes=product.attributes)
+    product = identifier(ours, "product_id") if "product_id" in ours else ""
+    event = Event("", kind, stamp, product, rating=rating, text=text(ours, "text"))
+    return None if product and product not in products else (user, event)
 
 
-def _numbered(user: str, events: list[Event]) -> list[Event]:
-    """Oldest first; the file's order where times are equal or missing."""
-    return [replace(e, id=f"{user}-e{n}") for n, e in enumerate(sorted(events, key=lambda e: e.timestamp), 1)]
-
-
-def _rate(mapping: Mapping, material: Material, products: dict[str, Product]) -> None:
-    """Ratings and their number from the reviews, where no column holds them."""
-    stars: dict[str, list[float]] = {}
-    for review in material.reviews:
-        stars.setdefault(review.product_id, []).append(review.rating)
-    for id, given in stars.items():
-        rated = [s for s in given if s > 0]
-        if "rating" not in mapping.products.fields and rated:
-            products[id].rating = round(sum(rated) / len(rated), 1)
-        if "n_reviews" not in mapping.products.fields:
-            products[id].n_reviews = len(given)
+def _histories(
+    config: WorldConfig, material: Material, products: Mapping[str, Product], events: Iterable[tuple[int, tuple[str, Event]]], by_user: Sorter
+) -> Iterator[History]:
+    """By user id; oldest event first, in the file's order where times are equal or missing. Counts `users_skipped`."""
+    for _, (user, event) in events:
+        by_user.add((user, event.timestamp), event)
+    material.counts["users_skipped"] = 0
+    for user, group in groupby(by_user, key=lambda pair: pair[0][0]):
+        mine: list[Event] = [event for _, event in group]
+        if len(mine) < config.min_events:
+            material.counts["users_skipped"] += 1
+        else:
+            of = [about(products[e.product_id]) if e.product_id else {} for e in mine]
+            yield History(user, [replace(e, id=f"{user}-e{n}", **o) for n, (e, o) in enumerate(zip(mine, of), 1)])

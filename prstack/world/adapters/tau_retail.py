@@ -13,16 +13,18 @@ Source: Yao et al. 2024, tau-bench, retail domain data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+from prstack.errors import UserError
 from prstack.settings import WorldConfig
 from prstack.store.records import Bad
 from prstack.types import Event, History, Product
-from prstack.world.adapters.fields import FieldError, get
+from prstack.world.adapters.fields import FieldError, about, get
 from prstack.world.adapters.jsonfile import read_object
 from prstack.world.material import Material, is_id
+from prstack.world.ondisk import Dictionary
 from prstack.world.units import parse_attribute
 
 STATUS = {
@@ -34,36 +36,37 @@ STATUS = {
 _NUMBER = (int, float)
 
 
-def read(config: WorldConfig, folder: Path) -> Material:
-    """Raises UserError for a missing file or one that is not JSON."""
-    material = Material([])
-    read_products(folder / "products.json", material)
-    histories = list(_histories(folder, material, {p.id: p for p in material.products}))
-    material.histories = lambda world: histories
-    return material
+def read(config: WorldConfig, folder: Path, material: Material, scratch: Path) -> None:
+    """Raises UserError for a missing file or (as it is read) one that is not JSON."""
+    for name in ("products.json", "orders.json", "users.json"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name}: no such file")
+    products: Dictionary[str, Product] = Dictionary(scratch)
+    material.products = _products(folder / "products.json", material, products)
+    material.histories = lambda world: _histories(folder, material, products, Dictionary(scratch))
 
 
-def read_products(path: Path, material: Material) -> None:
-    products: dict[str, Product] = {}
-    read = 0
+def _products(path: Path, material: Material, products: MutableMapping[str, Product]) -> Iterator[Product]:
+    counts = material.counts
+    counts["products_read"] = 0
     for line, key, entry in read_object(path):
         try:
             name, variants = get(entry, "name", str), get(entry, "variants", dict)
         except FieldError as e:
-            read += 1
+            counts["products_read"] += 1
             material.bad.append(Bad(str(path), line, f"{key}.{e.field}", str(e), str(entry)[:200]))
             continue
         for item_id, variant in variants.items():
-            read += 1
+            counts["products_read"] += 1
             try:
                 product = _variant(key, name, item_id, variant)
                 if product.id in products:
                     raise FieldError("item_id", f"the item {product.id} is there already")
-                products[product.id] = product
             except FieldError as e:
                 material.bad.append(Bad(str(path), line, f"{key}.variants.{item_id}.{e.field}", str(e), str(variant)[:200]))
-    material.products = list(products.values())
-    material.counts["products_read"] = read
+                continue
+            products[product.id] = product
+            yield product
 
 
 def _variant(parent: str, name: str, item_id: str, variant: Any) -> Product:
@@ -87,9 +90,8 @@ def _variant(parent: str, name: str, item_id: str, variant: Any) -> Product:
     )
 
 
-def _histories(folder: Path, material: Material, products: dict[str, Product]) -> Iterator[History]:
+def _histories(folder: Path, material: Material, products: Mapping[str, Product], orders: MutableMapping[str, dict]) -> Iterator[History]:
     path = folder / "orders.json"
-    orders: dict[str, dict] = {}
     bad_orders: set[str] = set()
     for line, key, order in read_object(path):
         try:
@@ -122,7 +124,7 @@ def _histories(folder: Path, material: Material, products: dict[str, Product]) -
     }
 
 
-def _order(order: Any, products: dict[str, Product]) -> dict:
+def _order(order: Any, products: Collection[str]) -> dict:
     items = get(order, "items", list)
     if get(order, "status", str) not in STATUS:
         raise FieldError("status", f"expected one of {', '.join(STATUS)}, found {order['status']!r}"[:160])
@@ -133,17 +135,11 @@ def _order(order: Any, products: dict[str, Product]) -> dict:
     return order
 
 
-def _events(name: str, order: dict, products: dict[str, Product]) -> Iterator[Event]:
+def _events(name: str, order: dict, products: Mapping[str, Product]) -> Iterator[Event]:
     number = name.lstrip("#")
     for n, item in enumerate(order["items"], 1):
         product = products[item["item_id"]]
-        about = {
-            "product_id": product.id,
-            "title": product.title,
-            "category": product.category,
-            "price": float(item["price"]),
-            "attributes": product.attributes,
-        }
-        yield Event(f"{number}-{n}", "purchase", text=STATUS[order["status"]], **about)
+        of = about(product) | {"price": float(item["price"])}
+        yield Event(f"{number}-{n}", "purchase", text=STATUS[order["status"]], **of)
         if order["status"] == "cancelled":
-            yield Event(f"{number}-{n}-r", "return", text=f"The customer cancelled the order and was refunded for the {product.category}.", **about)
+            yield Event(f"{number}-{n}-r", "return", text=f"The customer cancelled the order and was refunded for the {product.category}.", **of)

@@ -1,7 +1,6 @@
 """WebShop as a world: its items as products, its human goals as histories of one search each.
 
-- `items_shuffle*.json` (one array of items) is read entry by entry, so that the large file need not fit into memory whole. An item has an
-  `asin`, a `name`, a path in `product_category` ("A › B"), `pricing` ("$9.99" or "$9.99$14.99": the lower one counts), descriptions and
+- `items_shuffle*.json` (one array of items) is read entry by entry. An item has an `asin`, a `name`, a path in `product_category` ("A › B"), `pricing` ("$9.99" or "$9.99$14.99": the lower one counts), descriptions and
   `customization_options`. An option with one value is an attribute; one with several is an attribute that lists them.
 - `items_ins_v2*.json`, where it is there, gives short properties of items ("long lasting"): attributes with the value "yes".
 - `human_goals.json`, an array of texts: what people asked for. The same text twice is merged. There are no other users, no
@@ -12,8 +11,9 @@ Source: Yao et al. 2022, "WebShop: Towards Scalable Real-World Web Interaction w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from prstack.world.adapters.fields import (
 )
 from prstack.world.adapters.jsonfile import read_array, read_object
 from prstack.world.material import Material
+from prstack.world.ondisk import Dictionary
 from prstack.world.units import price as read_price
 
 GOALS = "human_goals.json"
@@ -42,20 +43,18 @@ MAX_LISTED = 120
 """Longest list of an option's values, in characters."""
 
 
-def read(config: WorldConfig, folder: Path) -> Material:
+def read(config: WorldConfig, folder: Path, material: Material, scratch: Path) -> None:
     """Raises UserError when there are no items."""
     items = files(folder, "items_shuffle*.json")
     if not items:
         raise UserError(f"{folder}: there is no items_shuffle*.json here; WebShop's set-up downloads its items (human_goals.json alone holds no product)")
-    material, found = Material([]), {}
-    short: dict[str, list] = {}
+    short: Dictionary[str, list] = Dictionary(scratch)
     for path in files(folder, "items_ins_v2*.json"):
-        short |= {asin: entry["attributes"] for _, asin, entry in read_object(path) if isinstance(entry, dict) and isinstance(entry.get("attributes"), list)}
-    for path in items:
-        material.products += take(material, "products", path, partial(read_array, path), partial(_product, short), lambda p: p.id, found)
-    histories = list(read_goals(folder / GOALS, material)) if (folder / GOALS).is_file() else []
-    material.histories = lambda world: histories
-    return material
+        short.update((asin, entry["attributes"]) for _, asin, entry in read_object(path) if isinstance(entry, dict) and isinstance(entry.get("attributes"), list))
+    found: Dictionary[str, Product] = Dictionary(scratch)
+    material.products = chain.from_iterable(take(material, "products", path, partial(read_array, path), partial(_product, short), lambda p: p.id, found) for path in items)
+    if (folder / GOALS).is_file():
+        material.histories = lambda world: read_goals(folder / GOALS, material)
 
 
 def read_goals(path: Path, material: Material) -> Iterator[History]:
@@ -69,7 +68,7 @@ def _goal(entry: Any) -> str:
     return goal[:1].lower() + goal[1:]
 
 
-def _product(short: dict[str, list], item: Any) -> Product:
+def _product(short: Mapping[str, list], item: Any) -> Product:
     get(item, "asin", str)
     id = identifier(item, "asin")
     pricing = text(item, "pricing")
