@@ -188,23 +188,23 @@ def heat_map(rows: Sequence[Sequence[float]], row_name: str, column_name: str, w
     return _svg(round(whole) + 8, round(bottom) + 36, f"{row_name} by {column_name}", parts) + _legend(legend)
 
 
-def intervals(title: str, rows: Sequence[tuple[str, float, float, float, str]], width: int = 560) -> Markup:
-    """A row (name, value, low, high, text) each: a dot and its interval over a line at 0."""
+def intervals(title: str, rows: Sequence[tuple[str, float, float, float, str]], width: int = 560, at: float = 0.0) -> Markup:
+    """A row (name, value, low, high, text) each: a dot and its interval over a line at `at`, with colours for above and below it."""
     rows = [r for r in rows if all(map(math.isfinite, r[1:4]))]
     if not rows:
         return Markup("")
     left, right, row = 150, width - 190, 24
-    low, high = _padded(min(0.0, *(r[2] for r in rows)), max(0.0, *(r[3] for r in rows)))
+    low, high = _padded(min(at, *(r[2] for r in rows)), max(at, *(r[3] for r in rows)))
     to_x = lambda x: left + (right - left) * (x - low) / (high - low)  # noqa: E731
     bottom = TOP + row * len(rows)
     parts = [Markup('<text class="title" x="0" y="14">{}</text>').format(title)]
     for x in ticks(low, high, 4):
         grid = Markup('<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{}" y2="{}"/><text class="tick mid" x="{x:.1f}" y="{}">{}</text>')
         parts.append(grid.format(TOP - 6, bottom, bottom + 14, shown(x), x=to_x(x)))
-    parts.append(Markup('<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="{}" y2="{}"/>').format(TOP - 6, bottom, x=to_x(0)))
+    parts.append(Markup('<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="{}" y2="{}"/>').format(TOP - 6, bottom, x=to_x(at)))
     for n, (name, value, start, end, text) in enumerate(rows):
         y = TOP + row * n + row / 2
-        kind = "above" if start > 0 else "below" if end < 0 else "unclear"
+        kind = "above" if start > at else "below" if end < at else "unclear"
         parts.append(
             Markup(
                 '<g class="{kind}"><title>{name}: {text}</title><text class="name end" x="{}" y="{}">{short}</text>'

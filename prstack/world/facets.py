@@ -1,6 +1,7 @@
 """What a shop's side bar shows of a category: its properties, their values or range.
 
-The user agent sees them, so that the rubric it writes asks for things that products of the category can have.
+The user agent sees them, so that the rubric it writes asks for things that products of the category can have. What sellers call
+differently is one property (`prstack.world.names`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from prstack.types import Product
+from prstack.world.names import common, usual
 from prstack.world.units import convert
 
 MAX_VALUES, MAX_FACETS = 8, 10
@@ -31,16 +33,20 @@ class Facet:
 
 
 def facets(products: Iterable[Product]) -> list[Facet]:
-    """The commonest properties of products, the commonest first; deterministic."""
+    """The commonest properties of products, the commonest first, each under the name that most products give it; deterministic."""
+    names: Counter[str] = Counter()
     texts: dict[str, Counter[str]] = {}
     numbers: dict[str, list[tuple[float, str]]] = {}
     for product in products:
         for a in product.attributes:
-            texts.setdefault(a.name, Counter())[a.value] += 1
+            known = usual(a.name)
+            names[a.name] += 1
+            texts.setdefault(known, Counter())[a.value] += 1
             if a.number is not None:
-                numbers.setdefault(a.name, []).append((a.number, a.unit))
-    order = sorted(texts, key=lambda n: (-texts[n].total(), n))[:MAX_FACETS]
-    return [_facet(name, texts[name], numbers.get(name, [])) for name in order]
+                numbers.setdefault(known, []).append((a.number, a.unit))
+    shown = {usual(name): shown for name, shown in common(names).items()}
+    order = sorted(texts, key=lambda known: (-texts[known].total(), shown[known]))[:MAX_FACETS]
+    return [_facet(shown[known], texts[known], numbers.get(known, [])) for known in order]
 
 
 def _facet(name: str, texts: Counter[str], numbers: list[tuple[float, str]]) -> Facet:

@@ -1,9 +1,8 @@
 """Families: products of one series and number that differ in one thing, each with its own id, price and stock.
 
-1. The products of a category stand in blocks of three neighbours. A block's own random stream says which of them belong together:
-   none, two or all. So a product's family is known from its number alone, in any process.
-2. The first of a family is drawn as any product is (`prstack.world.stock.product`). The others are drawn from the same stream and
-   then differ along the family's axis: an attribute of kind, a size (capacity, light, power), or the colour.
+1. Which products are a family, and whose successors they are, follows from their numbers (`prstack.world.lines`).
+2. The first of a family is a generation of its line (`prstack.world.generations`). The others begin as the same and then differ
+   along the family's axis: an attribute of kind, a size (capacity, light, power), or the colour.
 3. Price and stock are a member's own; a larger size costs more.
 """
 
@@ -11,46 +10,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from prstack.types import Attribute, Product
-from prstack.world import stock
-from prstack.world.catalogue import CATEGORIES, COLOURS, Category
+from prstack.world import generations, stock
+from prstack.world.catalogue import COLOURS, Category
+from prstack.world.lines import BLOCK, place_of
 from prstack.world.shelf import attribute, id_of
 
-BLOCK = 3
-PATTERNS = ((0, 1, 2), (0, 1, 2), (0, 0, 2), (0, 0, 0))
-"""For each product of a block, which one heads its family; each pattern is as likely as the others."""
 SIZES = ("capacity", "battery capacity", "tank capacity", "floor area", "cord length", "reach", "power", "output power", "brightness", "clean air rate", "refresh rate")
 """Attributes in which the members of a family may differ as sizes do."""
-
-
-@dataclass(slots=True, frozen=True)
-class Place:
-    """Where a product stands in its family. `head`: the number of the first one; `member`: 0 for that, 1 and 2 for the others."""
-
-    head: int
-    member: int
-    parent_id: str
-    """Empty for a product without a family."""
-
-
-def place_of(seed: int, n: int, products: int) -> Place:
-    """The place of the product of a number, in a catalogue of so many."""
-    count = len(CATEGORIES)
-    k, at = n % count, n // count
-    first = at - at % BLOCK
-    pattern = random.Random(f"{seed}/families/{k}/{first}").choice(PATTERNS)
-    head = pattern[at - first]
-    members = [m for m in range(BLOCK) if pattern[m] == head and (first + m) * count + k < products]
-    number = (first + head) * count + k
-    return Place(number, members.index(at - first), id_of(number) if len(members) > 1 else "")
 
 
 def product(seed: int, n: int, products: int, category: Category, brands: Sequence[str]) -> tuple[Product, str]:
     """A product by its number, as it truly is, under its series' name; and its colour."""
     place = place_of(seed, n, products)
-    p = stock.product(seed, place.head, category, brands)
+    p = generations.product(seed, place.head, category, brands)
     rng = random.Random(f"{seed}/family/{place.head}")
     colours = rng.sample(COLOURS, BLOCK)
     p.id, p.parent_id = id_of(n), place.parent_id
@@ -70,8 +44,7 @@ def product(seed: int, n: int, products: int, category: Category, brands: Sequen
         j, share = rng.choice(sizes), rng.uniform(0.1, 0.2)
         p.attributes[j], up = _resized(category.numeric[j], p.attributes[j], place.member, share)
         dearer += up * 0.15
-    price = p.price * (1 + dearer)
-    p.price = round(price) - 0.01 if price >= 100 else round(price * 2) / 2
+    p.price = stock.shop_price(p.price * (1 + dearer))
     p.available = own.random() < stock.AVAILABLE
     return p, colours[place.member if axis == "colour" else 0]
 

@@ -8,9 +8,10 @@
 3. Reviewers praise and blame attributes by where they lie in the category. For some products one good listed value is
    contradicted: the true value is bad, its reviewers say so, and lab tests measure it. The listing keeps its claim.
 4. Pages (`prstack.world.pages`) and users (`prstack.world.users`) are made from the same catalogue.
-5. `world.difficulty` (`prstack.world.levels`): in medium and hard worlds products come in families (`families`), a seller's listing
-   stands between the product and the reader (`listing`), owners state values (`owners`), tests and data sheets too (`press`), and
-   what can be found out is the truth, not what the listing claims (`Shelf.meet`).
+5. `world.difficulty` (`prstack.world.levels`): in medium and hard worlds products come in generations and families (`lines`,
+   `generations`, `families`), a seller's listing stands between the product and the reader (`listing`), owners state values
+   (`owners`), tests and data sheets too (`press`), and what can be found out is the truth, not what the listing claims
+   (`Shelf.meet`).
 
 Every record has its own random stream, named by the seed and its number (`prstack.world.stock`), so that the same seed gives the
 same world, whichever process makes which part. A first pass over all products notes a row for each (`prstack.world.shelf`); from the
@@ -31,12 +32,12 @@ import numpy as np
 from prstack.settings import WorldConfig
 from prstack.store.records import encoded
 from prstack.types import History, Page, Product, Review
-from prstack.world import families, listing, owners, press, stock
+from prstack.world import families, lines, listing, owners, press, stock
 from prstack.world.catalogue import BRANDS, CATEGORIES, SERIES
 from prstack.world.levels import LEVELS
 from prstack.world.material import Contradiction, Encoded, Latent, Material
 from prstack.world.pages import brand_pages, numbered, shelf_pages
-from prstack.world.shelf import ROW, Shelf
+from prstack.world.shelf import ROW, Shelf, model
 from prstack.world.users import Users
 
 if TYPE_CHECKING:
@@ -83,14 +84,14 @@ class Generated:
         return np.lib.format.open_memmap(self._rows_file, mode="r+")
 
     def _number(self) -> None:
-        """Numbers products within their series, in the order of the catalogue, and reviews, in the order of the shelves. A family
-        shares the number of its head."""
-        heads = np.flatnonzero(self.rows["head"] == np.arange(len(self.rows)))
-        series = np.array(self.rows["series"])[heads]
-        order = np.argsort(series, kind="stable")
-        _, first, counts = np.unique(series[order], return_index=True, return_counts=True)
-        self.rows["number"][heads[order]] = np.arange(len(series)) - np.repeat(first, counts) + 1
-        self.rows["number"] = self.rows["number"][self.rows["head"]]
+        """Numbers products within their series (lines within series and category, in deep worlds), in the order of the catalogue, and
+        reviews, in the order of the shelves."""
+        if self.level.deep:
+            line, first, product = np.unique(self.rows["line"], return_index=True, return_inverse=True)
+            of = np.array(self.rows["series"], dtype=np.int64)[first] * len(CATEGORIES) + line % len(CATEGORIES)
+            self.rows["mark"] = _turns(of)[product]
+        else:
+            self.rows["number"] = _turns(np.array(self.rows["series"])) + 1
         before = 0
         for shelf in self.shelves:
             until = before + np.cumsum(shelf.rows["reviews"], dtype=np.int64)
@@ -130,10 +131,10 @@ class Generated:
     def catalogue(self, part: int) -> Iterator[tuple[Encoded, list[Encoded]]]:
         seed, numbers = self.config.seed, self.numbers(part)
         rows = self.rows[numbers.start : numbers.stop]
-        for n, number, first in zip(numbers, rows["number"].tolist(), rows["first_review"].tolist()):
+        for n, mark, number, first in zip(numbers, rows["mark"].tolist(), rows["number"].tolist(), rows["first_review"].tolist()):
             shelf = self.shelves[n % len(CATEGORIES)]
             p, colour = self._draft(n)
-            stock.named(p, number, shelf.category)
+            stock.named(p, model(mark, number), shelf.category)
             if self.level.deep:
                 p, said = self._listed(n, shelf, p, colour, first)
             else:
@@ -152,7 +153,8 @@ class Generated:
             row["false"], row["true"] = false
         said = owners.said_of(seed, level, shelf, p, false, style.unlisted, first)
         row["told"] = said.told
-        return listing.listed(seed, level, shelf.category, p, colour, n, style), said.reviews
+        standing = lines.standing(seed, int(row["head"]), self.config.products, p.title.split()[1], int(row["mark"]))
+        return listing.listed(seed, level, shelf.category, p, colour, n, style, standing), said.reviews
 
     def contradictions(self) -> Iterator[Contradiction]:
         """What the listings claim falsely or leave out; known once the catalogue is written."""
@@ -185,22 +187,35 @@ class _Products(Sequence[Product]):
 
     def __getitem__(self, at: int) -> Product:
         n = self._numbers[at]
-        return stock.named(self._world.draft(n), int(self._world.rows["number"][n]), CATEGORIES[n % len(CATEGORIES)])
+        row = self._world.rows[n]
+        return stock.named(self._world.draft(n), model(int(row["mark"]), int(row["number"])), CATEGORIES[n % len(CATEGORIES)])
+
+
+def _turns(of: np.ndarray) -> np.ndarray:
+    """For each element, how many equal ones stand before it."""
+    order = np.argsort(of, kind="stable")
+    _, first, counts = np.unique(of[order], return_index=True, return_counts=True)
+    out = np.empty(len(of), np.int64)
+    out[order] = np.arange(len(of)) - np.repeat(first, counts)
+    return out
 
 
 def _survey(parts: Generated, part: int) -> None:
     """Notes the rows of a part's products."""
     series = {f"{b} {s}": n * len(SERIES) + m for n, b in enumerate(BRANDS) for m, s in enumerate(SERIES)}
-    seed, rows = parts.config.seed, []
-    for n in parts.numbers(part):
+    seed, numbers, rows = parts.config.seed, parts.numbers(part), []
+    for n in numbers:
         p, k = parts.draft(n), n % len(CATEGORIES)
-        row = stock.row(seed, n, p, CATEGORIES[k], parts.brands[k], series[p.title])
-        if parts.level.deep:
-            style = listing.style(seed, parts.level, n, CATEGORIES[k])
-            row = (*row[:-4], families.place_of(seed, n, parts.config.products).head, style.units, style.unlisted, 0)
-        rows.append(row)
-    numbers = parts.numbers(part)
-    parts.rows[numbers.start : numbers.stop] = np.array(rows, dtype=ROW)
+        rows.append(stock.row(seed, n, p, CATEGORIES[k], parts.brands[k], series[p.title]))
+    made = np.array(rows, dtype=ROW)
+    if parts.level.deep:
+        for n, row in zip(numbers, made):
+            style = listing.style(seed, parts.level, n, CATEGORIES[n % len(CATEGORIES)])
+            row["units"], row["unlisted"] = style.units, style.unlisted
+            row["head"] = lines.place_of(seed, n, parts.config.products).head
+            line, at = lines.line_of(seed, int(row["head"]))
+            row["line"], row["number"] = line.heads[0], line.oldest + at
+    parts.rows[numbers.start : numbers.stop] = made
 
 
 def _pages(parts: Generated, k: int) -> list[Page]:

@@ -14,7 +14,8 @@ class Level:
 
     name: str
     deep: bool
-    """Families of variants, shipping, written-out texts, histories with views: `prstack.world.families` and the modules it names."""
+    """Lines of generations, families of variants, shipping, written-out texts, histories with views: `prstack.world.families` and
+    the modules it names."""
     contradicted: float
     """Products with one false listed value."""
     unlisted: float = 0.0
@@ -34,7 +35,7 @@ class Level:
     typos: float = 0.0
     """Descriptions with slips of the pen."""
     outdated: float = 0.0
-    """Lab tests that have an older one, of an earlier make, beside them."""
+    """Lab tests that have an older one, of earlier makes, beside them."""
     valid: float = 1.0
     """Factor on `world.valid_share`."""
 

@@ -3,7 +3,8 @@
 1. Each listing has a style, from its own random stream: a system of units, the attributes that it leaves out, and in hard worlds
    its own names and attributes that stand in sentences. Values are rounded as labels are; what the label says counts
    (`Shelf.meet` reads the same labels).
-2. A false listing claims what the row claims; everything else that is shown is true.
+2. A false listing claims what the row claims; everything else that is shown is true: also the year of launch, and which
+   generation came before or after, where the text says so.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 from prstack.types import Attribute, Product
 from prstack.world.catalogue import Category, Numeric
 from prstack.world.levels import Level
+from prstack.world.lines import Standing
 from prstack.world.names import OTHER_NAMES
 from prstack.world.prose import noise
-from prstack.world.prose.listings import describe
+from prstack.world.prose.listings import describe, succession
 from prstack.world.statements import SELLER, state
 from prstack.world.units import convert, number_text
 
@@ -76,23 +78,26 @@ def label(spec: Numeric, steps: int, unit: int) -> Attribute:
     return Attribute(spec.name, f"{number_text(converted)} {name}", round(converted, 6), name)
 
 
-def listed(seed: int, level: Level, category: Category, p: Product, colour: str, n: int, said: Style) -> Product:
+def listed(seed: int, level: Level, category: Category, p: Product, colour: str, n: int, said: Style, standing: Standing) -> Product:
     """A product as its seller lists it. `p` is as its row says, under its whole title (`prstack.world.stock.named`)."""
     rng = random.Random(f"{seed}/seller/{n}")
     shown = [_shown(category, j, a, said) for j, a in enumerate(p.attributes)]
     kept = [a for j, a in enumerate(shown) if not (said.unlisted | said.in_words) >> j & 1]
     told = [state(a, rng, SELLER) for j, a in enumerate(shown) if said.in_words >> j & 1]
-    kept.insert(rng.randrange(len(kept) + 1), Attribute("colour", colour))
+    for a in (Attribute("colour", colour), Attribute("launch year", str(standing.year), float(standing.year))):
+        kept.insert(rng.randrange(len(kept) + 1), a)
     if said.names:
         for a in kept:
             a.name = rng.choice((a.name, *OTHER_NAMES[a.name]))
     sentences = describe(seed, category, p, colour, rng)
     if rng.random() < level.typos:
         sentences = [noise.with_slips(s, rng) for s in sentences]
-    for sentence in told:
+    kin = succession(standing, rng)
+    spare = [*kin, *sentences]
+    for sentence in (*told, *kin):
         sentences.insert(rng.randrange(len(sentences) + 1), sentence)
     while len(" ".join(sentences)) > DESCRIPTION:
-        sentences.remove(next(s for s in reversed(sentences) if s not in told))
+        sentences.remove(spare.pop())
     title = p.title
     if rng.random() < level.stuffed:
         title = noise.stuffed(title, category, rng)

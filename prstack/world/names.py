@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 
 OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "noise level": ("loudness", "sound level", "operating noise"),
@@ -71,6 +72,7 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "panel type": ("panel", "display technology"),
     "stand": ("monitor foot", "foot type"),
     "colour": ("color", "colourway"),
+    "launch year": ("year of launch", "release year"),
 }
 
 
@@ -88,3 +90,11 @@ def usual(name: str) -> str:
     """The folded name under which an attribute is known: "Loudness" → "noise level"; other names fold to themselves."""
     folded = fold(name)
     return _USUAL.get(folded, folded)
+
+
+def common(counts: Mapping[str, int]) -> dict[str, str]:
+    """Each of the names that are counted → the one that most give to the same attribute."""
+    same: dict[str, list[str]] = {}
+    for name in counts:
+        same.setdefault(usual(name), []).append(name)
+    return {name: min(names, key=lambda n: (-counts[n], n)) for names in same.values() for name in names}

@@ -26,13 +26,14 @@ ROW = np.dtype(
     [
         ("n", "i8"), ("brand", "u1"), ("series", "i4"), ("number", "i4"), ("price", "f8"), ("available", "?"),
         ("steps", "u2", (4,)), ("kinds", "u1", (2,)), ("false", "i1"), ("true", "u2"), ("reviews", "u1"), ("first_review", "i8"),
-        ("head", "i8"), ("units", "u1", (4,)), ("unlisted", "u1"), ("told", "u1"),
+        ("head", "i8"), ("units", "u1", (4,)), ("unlisted", "u1"), ("told", "u1"), ("line", "i8"), ("mark", "i4"),
     ]
 )  # fmt: skip
 """`n`: the product's number in the world; `false`: place of the attribute with a false listing, -1 for none; `true`: the step of its
 true value; `head`: the number of the first product of its family, mostly its own; `units`: of the numeric attributes on the label
 (`prstack.world.listing.Style`); `unlisted`, `told`: places of attributes, as bits, that the listing leaves out, and that owners, tests
-or the brand's page tell."""
+or the brand's page tell; `line`: the number of the product that heads the oldest generation of its line (`prstack.world.lines`), in
+easy worlds its own; `mark`: which line of its series in the category that is, 0 for the first one (`model`)."""
 
 UNITS = 3
 """Units in which a value may be written."""
@@ -41,6 +42,15 @@ UNITS = 3
 def id_of(n: int) -> str:
     """The id of the product of a number."""
     return f"P{1001 + n}"
+
+
+def model(mark: int, number: int) -> str:
+    """The number in a product's title. Lines of a series after the first have letters: "2", "B2", "C2", …, "Z2", "AA2"."""
+    letters, left = "", mark + 1 if mark else 0
+    while left:
+        left, letter = divmod(left - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return f"{letters}{number}"
 
 
 def attribute(spec: Numeric, steps: int) -> Attribute:

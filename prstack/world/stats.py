@@ -9,6 +9,7 @@ from itertools import islice
 
 from prstack.types import Product
 from prstack.world.diversity import Diversity, diversity
+from prstack.world.names import common
 from prstack.world.world import World
 
 SAMPLE = 2000
@@ -76,6 +77,7 @@ def describe(world: World, seed: int = 0) -> Stats:
     for name, stats in categories.items():
         stats.currency = currencies[name].most_common(1)[0][0]
         stats.prices.sort()
+        _fold(stats)
     ratings: Counter[int] = Counter()
     for review in world.reviews():
         ratings[round(review.rating)] += 1
@@ -95,6 +97,16 @@ def describe(world: World, seed: int = 0) -> Stats:
         categories=sorted(categories.values(), key=lambda c: (-c.products, c.name)),
         texts=diversity(sample, seed) if len(sample) > 1 else None,
     )
+
+
+def _fold(stats: CategoryStats) -> None:
+    """Makes one attribute of what sellers call differently."""
+    shown, attributes, numbers = common(stats.attributes), stats.attributes, stats.numbers
+    stats.attributes, stats.numbers = Counter(), {}
+    for name, count in attributes.items():
+        stats.attributes[shown[name]] += count
+    for (name, unit), values in numbers.items():
+        stats.numbers.setdefault((shown[name], unit), []).extend(values)
 
 
 def _count(stats: CategoryStats, p: Product) -> None:

@@ -56,15 +56,20 @@ def product(seed: int, n: int, category: Category, brands: Sequence[str]) -> Pro
         title=series,
         category=category.name,
         brand=brand,
-        price=round(price) - 0.01 if price >= 100 else round(price * 2) / 2,
+        price=shop_price(price),
         description=description,
         attributes=attributes,
         available=rng.random() < AVAILABLE,
     )
 
 
-def named(p: Product, number: int, category: Category) -> Product:
-    """The product under its whole title: the series, its number in it, the noun."""
+def shop_price(price: float) -> float:
+    """A price as shops write it: $149.99, below a hundred in halves."""
+    return round(price) - 0.01 if price >= 100 else round(price * 2) / 2
+
+
+def named(p: Product, number: int | str, category: Category) -> Product:
+    """The product under its whole title: the series, its number in it (`prstack.world.shelf.model`), the noun."""
     p.title = f"{p.title} {number} {category.noun}"
     return p
 
@@ -73,7 +78,7 @@ def row(seed: int, n: int, p: Product, category: Category, brands: Sequence[str]
     """What a product says of itself, as a row (`prstack.world.shelf.ROW`); what depends on others is still open."""
     steps = tuple(round((a.number - s.low) / s.step) for s, a in zip(category.numeric, p.attributes))
     kinds = tuple(k.values.index(a.value) for k, a in zip(category.kinds, p.attributes[len(steps) :]))
-    return (n, brands.index(p.brand), series, 0, p.price, p.available, steps, kinds, -1, 0, review_stream(seed, p)[1], 0, n, (0, 0, 0, 0), 0, 0)
+    return (n, brands.index(p.brand), series, 0, p.price, p.available, steps, kinds, -1, 0, review_stream(seed, p)[1], 0, n, (0, 0, 0, 0), 0, 0, n, 0)
 
 
 def review_stream(seed: int, p: Product) -> tuple[random.Random, int]:

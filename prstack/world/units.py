@@ -39,12 +39,14 @@ _TABLE: dict[str, dict[float, str]] = {
     "cups": {1: "cup cups"},
     "pieces": {1: "piece pieces pc pcs pack packs"},
     "speed": {1: "rpm"},
-    "temperature": {1: "°C"},
+    "temperature": {1: "°C", 5 / 9: "°F"},
     "colour temperature": {1: "K kelvin"},
     "ports": {1: "port ports"},
     "pages": {1: "page pages"},
     "density": {1: "gsm"},
 }
+_ZERO = {("temperature", 5 / 9): -160 / 9}
+"""Where a unit's scale begins, in the dimension's base unit, if not at its zero: 0 °F are -17.8 °C."""
 _KNOWN = {name: (dimension, size) for dimension, sizes in _TABLE.items() for size, names in sizes.items() for name in names.split()}
 _FOLDED = {name.casefold(): entry for name, entry in _KNOWN.items() if len(name) > 1}
 _FOLDED["l"] = _KNOWN["L"] = _KNOWN["l"]
@@ -53,7 +55,7 @@ _FLUID_OUNCE = _KNOWN["fl-oz"]
 
 NUMBER = r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|-?\d{1,12}(?:\.\d+)?"
 """A number as shops write it; thousands may be set off by commas."""
-_VALUE = re.compile(rf"({NUMBER})\s?-?\s?(fl\.? ?oz|sq\.? ?ft|[^\W\d_][^\s\d]*(?:[23](?:/h)?)?|[%°\"]C?)?")
+_VALUE = re.compile(rf"({NUMBER})\s?-?\s?(fl\.? ?oz|sq\.? ?ft|[^\W\d_][^\s\d]*(?:[23](?:/h)?)?|[%°\"][CF]?)?")
 _SYMBOLS = {"$": "USD", "€": "EUR", "£": "GBP", "₱": "PHP", "¥": "JPY", "₹": "INR"}
 
 
@@ -90,7 +92,7 @@ def convert(value: float, unit: str, to: str) -> float | None:
             want = _FLUID_OUNCE
         else:
             return None
-    return value * have[1] / want[1]
+    return (value * have[1] + _ZERO.get(have, 0.0) - _ZERO.get(want, 0.0)) / want[1]
 
 
 @functools.lru_cache(65536)

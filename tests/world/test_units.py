@@ -1,5 +1,7 @@
 import pytest
 
+from prstack.types import Constraint, Product
+from prstack.world.match import satisfies
 from prstack.world.units import convert, measure, money, number_text, parse_attribute, price
 
 
@@ -17,6 +19,7 @@ from prstack.world.units import convert, measure, money, number_text, parse_attr
         ("60%", 60, "%"),
         ("10", 10, ""),
         ("2700K", 2700, "K"),
+        ("-4 °F", -4, "°F"),
     ],
 )
 def test_clean_measurements_are_typed(text, number, unit):
@@ -44,6 +47,14 @@ def test_conversion():
     assert convert(5, "kg", "cm") is None
     assert convert(5, "widgets", "kg") is None
     assert convert(5, "", "kg") == 5
+
+
+def test_temperatures_convert_with_their_zero():
+    assert convert(32, "°F", "°C") == pytest.approx(0) and convert(100, "°C", "°F") == pytest.approx(212) and convert(-40, "°F", "°C") == pytest.approx(-40)
+    assert convert(7, "°F", "°F") == 7 and convert(300, "K", "°C") is None and convert(90, "°", "°C") is None
+    lid = Product("P1", "Lid", "Lids", attributes=[parse_attribute("heat resistance", "450 °F")])
+    met = [satisfies(Constraint("heat resistance", ">=", value, "°C"), lid) for value in ("230", "235")]
+    assert met == [True, False] and satisfies(Constraint("heat resistance", "=", "232", "°C"), lid)
 
 
 def test_numbers_and_money_as_shown():

@@ -11,6 +11,7 @@ import random
 
 from prstack.types import Product
 from prstack.world.catalogue import Category
+from prstack.world.lines import Standing
 from prstack.world.prose.goods import GOODS
 from prstack.world.prose.grammar import expand, tidy
 from prstack.world.prose.words import COUNTS, PEOPLE, ROOMS, SEASONS, THINGS, TOWNS, TRADES, VERDICTS
@@ -25,10 +26,10 @@ OPENERS = (
     "[You will find|There are] [cleverer|showier|louder] things[ than this|]; {it} [simply|just] [works|gets on with it][, like {thing}|].",
     "What [would|do] {people} [want|ask for]? [Something like|Most likely|We think,] {it}.",
     "{use}, {use2}, [and now and then|sometimes even] {use3}: {it} [can cope|will do|takes all of it].",
-    "[Third|Fourth|Second|Fifth] [generation|version], same [aim|idea]: a {verdict} {noun} {people} [would choose|can live with].",
+    "[New hands|Other tools|A {trade} more], same [aim|idea]: a {verdict} {noun} {people} [would choose|can live with].",
     "[Designed|Assembled|Packed|Thought up] in {town}, [at work|loved|in use] [from there to {town}|in {count} countries].",
     "[A small|A {verdict}|A serious|An ordinary] {noun}[, you might say|, at first sight|], until you [get to|try it on|come to] {use}.",
-    "The {series} [family|line|range] [has grown|was overdue for a change]: [this one|the latest] [leans towards|is about|turns to] {use}.",
+    "The {series} [family|line|range] [has grown|was overdue for a change]: [this one|the {noun}] [leans towards|is about|turns to] {use}.",
     "{count} [winters|summers|years] of letters from {people} [went into|shaped|made] {it}.",
     "{person}, {trade} [in|from] {town}, [lent|gave] us [a hand|advice] with {it}.",
     "[Somewhere|Halfway] between {thing} and {thing} [stands|you will find] {it}.",
@@ -148,7 +149,7 @@ TALES = (
     "[A|The] {trade} [brought|sent] [hers|his] back after {count} years: {verdict}, [missing one screw|a little dusty|in need of nothing].",
     "{season} [taught us|showed|proved] what {people} [already knew|had told us]: {verdict} [lasts|wins|sells].",
     "[Opinions|Votes] at {brand} were split, {count} to {count2}; {thing} [decided it|tipped the scale].",
-    "[In|From] {town} they call it [\"|]the {verdict} one[\"|]{tail}.",
+    "[In|From] {town} they call it [\"the {verdict} one\"|the {verdict} one]{tail}.",
     "[Compared with|Next to] {thing}, it [looks|seems] {verdict}; [next to|beside] {thing2}, {verdict2}.",
     "[Our|The] {trade} says {verdict}, {person} says {verdict2}[; we say both|. Judge for yourself|].",
     "[Rumour has it|They say] that {person} [swapped|traded] {thing} for one.",
@@ -159,6 +160,21 @@ TALES = (
     "[The prototype|Number one] [sits|is kept] beside {thing} in [the museum of {town}|{town}].",
     "[It|This] [lost|won] [a bet|a race|an argument] against {thing}[ in {town}|, narrowly|].",
 )
+SUCCESSORS = (
+    "[It|This one] [replaces|follows|succeeds|takes over from] the {before}[, says the catalogue|, to the regret of a {trade}|, which {person} still uses|].",
+    "[Successor|Heir|Younger sister] of the {before}[; {person} drew both|, out since {year}|].",
+    "{year}: the {before} [leaves|makes room|retires], this one [comes|arrives|takes its peg].",
+    "[In|Since] {year} it [stands|sits|hangs] where the {before} [stood|sat|hung][, in {room} in {town}|].",
+    "[Owners|Friends] of the {before} [know the way around|will find their bearings][; {count} parts fit both|, ask for it|].",
+    "[What|All that] the {before} [began|started], it [goes on with|continues][, {verdict} as ever|].",
+)
+PREDECESSORS = (
+    "[There is|By now you also find|Ask {person} about] a [newer one|successor], the {after}.",
+    "The {after} [has followed|came later|is its successor][; this one stays on sale|; {person} prefers this one|].",
+    "[Replaced|Followed] by the {after}, [sold on|kept in the list] [for now|while it lasts|at the wish of a {trade}].",
+)
+_SUCCESSION = 0.7, 0.4
+"""Share of the descriptions that name a product's predecessor, and its successor, where it has one."""
 _ROOMS = tuple(f"{'an' if r[0] in 'aeiou' else 'a'} {r}" for r in ROOMS)
 _KINDS = {"open": OPENERS, "use": USES, "part": PARTS, "part again": PARTS, "colour": COLOURS, "box": BOXES, "maker": MAKERS, "care": CARE, "tale": TALES}
 
@@ -202,3 +218,11 @@ def describe(seed: int, category: Category, p: Product, colour: str, rng: random
                 given[f"does{n if n > 1 else ''}"] = told[0].lower() + told[1:]
         out.append(tidy(expand(rng.choice(_KINDS[kind]), rng, given)))
     return out
+
+
+def succession(standing: Standing, rng: random.Random) -> list[str]:
+    """What a description says of the generations before and after."""
+    given = {"town": TOWNS, "person": PEOPLE, "trade": TRADES, "room": _ROOMS, "count": COUNTS, "verdict": VERDICTS}
+    given |= {"before": standing.before, "after": standing.after, "year": str(standing.year)}
+    told = ((standing.before, SUCCESSORS, _SUCCESSION[0]), (standing.after, PREDECESSORS, _SUCCESSION[1]))
+    return [tidy(expand(rng.choice(templates), rng, given)) for name, templates, share in told if name and rng.random() < share]
