@@ -30,10 +30,11 @@ def write(folder, items, goals=("I need a blue ottoman bench", "i need a blue ot
 
 
 def test_items_and_goals(tmp_path):
-    config = write(tmp_path / "src", [item(), item(), item(asin="B09ITEM002", pricing="", product_category="", customization_options=[], brand="")], short={"B09ITEM001": {"attributes": ["space saving", "long lasting"]}})
+    config = write(tmp_path / "src", [item(), item(), item(asin="B09ITEM002", pricing="", product_category="", customization_options=[], brand="")], short={"B09ITEM001": {"attributes": ["space saving", "long lasting"]}, "B09ITEM002": {"attributes": None}, "B09ITEM003": None})
     counts = build(config, tmp_path / "w")
     assert (counts["products_read"], counts["products"], counts["products_merged"], counts["quarantined"]) == (3, 2, 1, 0)
     assert (counts["goals_read"], counts["goals_merged"], counts["users"]) == (3, 1, 2)
+    assert (counts["short_read"], counts["short_without"]) == (3, 2)
     world = World.open(tmp_path / "w")
     bench, plain = world.get("B09ITEM001"), world.get("B09ITEM002")
     assert (bench.price, bench.brand, bench.category) == (1119.99, "Benchy", "Home & Kitchen > Furniture > Ottomans")

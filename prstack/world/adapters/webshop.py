@@ -50,11 +50,22 @@ def read(config: WorldConfig, folder: Path, material: Material, scratch: Path) -
         raise UserError(f"{folder}: there is no items_shuffle*.json here; WebShop's set-up downloads its items (human_goals.json alone holds no product)")
     short: Dictionary[str, list] = Dictionary(scratch)
     for path in files(folder, "items_ins_v2*.json"):
-        short.update((asin, entry["attributes"]) for _, asin, entry in read_object(path) if isinstance(entry, dict) and isinstance(entry.get("attributes"), list))
+        _read_short(path, short, material.counts)
     found: Dictionary[str, Product] = Dictionary(scratch)
     material.products = chain.from_iterable(take(material, "products", path, partial(read_array, path), partial(_product, short), lambda p: p.id, found) for path in items)
     if (folder / GOALS).is_file():
         material.histories = lambda world: read_goals(folder / GOALS, material)
+
+
+def _read_short(path: Path, short: Dictionary[str, list], counts: dict[str, int]) -> None:
+    """Adds the short properties of a file's items. `short_read` counts items, `short_without` those for which it lists none."""
+    for _, asin, entry in read_object(path):
+        listed = entry.get("attributes") if isinstance(entry, dict) else None
+        counts["short_read"] = counts.get("short_read", 0) + 1
+        if isinstance(listed, list):
+            short[asin] = listed
+        else:
+            counts["short_without"] = counts.get("short_without", 0) + 1
 
 
 def read_goals(path: Path, material: Material) -> Iterator[History]:
