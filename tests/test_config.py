@@ -75,7 +75,7 @@ def test_an_override_beats_a_preset_whatever_the_order():
         ("+synthesis.new=5", ["unknown key synthesis.new"]),
         ("~synthesis.episods", ["key=value"]),
         ("synthesis=5", ["synthesis is a section", "synthesis.episodes"]),
-        ("engine=vlm", ["engine=vlm", "did you mean engine=vllm?", "expert, vllm"]),
+        ("engine=vlm", ["engine=vlm", "did you mean engine=vllm?", "expert, openai, vllm"]),
         ("world=tau", ["world=tau", "did you mean world=tau_retail?"]),
         ("preset=laptob", ["did you mean preset=laptop?"]),
         ("episodes", ["'episodes'", "key=value"]),

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from actors.agent import short_hash
+from actors.openai_engine import api_key
 from actors.supervisor import Episode
 from actors.synthesis import Cast, cast_actors, play_all
 from prstack.config import fingerprint, to_dict
 from prstack.errors import UserError
 from prstack.prompts import Prompts
 from prstack.report.tracking import Tracker
-from prstack.settings import Config
+from prstack.settings import Config, EndpointConfig
 from prstack.stages import world as world_stage
 from prstack.stages.cluster import ray_session
 from prstack.stages.models import resolve_model
@@ -35,7 +36,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     inputs = {
         "world": world.content_hash,
         "seed": config.seed,
-        "engine": fingerprint(config.engine, "replicas", "kv_cache_mb"),
+        "engine": fingerprint(config.engine, "replicas", "kv_cache_mb", "endpoint"),
         "agents": fingerprint(config.agents),
         "prompts": prompts.version,
         **own.fingerprint(config.tools.extra),
@@ -54,7 +55,10 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
         print(f"synthesis: taking up again, {len(wanted) - len(missing)} of {len(wanted)} trajectories are there", flush=True)
 
     live.LiveWeb.from_config(config.web)  # what is wrong is said here, not by an actor
-    models = {n: str(resolve_model(config.engine.model)) for n in {config.engine.of(r) for r in ("user", "research", "supervisor")} if n == "vllm"}
+    engines = {config.engine.of(role) for role in ("user", "research", "supervisor")}
+    models = {n: str(resolve_model(config.engine.model)) for n in engines if n == "vllm"}
+    if "openai" in engines:
+        api_key(config.engine.endpoint)
     reasons: Counter[str] = Counter()
     tokens = calls = 0
     with ray_session(config.ray), cast_actors(config, run.path / "world", models) as cast, trajectories, _bar(wanted, missing) as bar:
@@ -76,7 +80,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
                         "synthesis/score_last": t.scores[-1] if t.scores else None,
                     }
                 )
-    counts, summary = summarise(trajectories)
+    counts, summary = summarise(trajectories, config.engine.endpoint)
     return stage.finish(counts, trajectories.content_hash, summary)
 
 
@@ -119,18 +123,22 @@ def _bar(wanted: list, missing: list) -> tqdm:
     return tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="synthesis", unit=" episodes", mininterval=1.0)
 
 
-def summarise(trajectories: Parts) -> tuple[dict, dict]:
-    """Counts and means over all committed trajectories."""
+def summarise(trajectories: Parts, endpoint: EndpointConfig) -> tuple[dict, dict]:
+    """Counts and means over all committed trajectories; what they cost, where the endpoint has prices."""
     reasons: Counter[str] = Counter()
     steps = tool_calls = corrections = tokens = rejected = 0
+    cost = 0.0
     scores, first = [], []
-    for row in trajectories.rows(columns=["termination", "detail", "steps", "scores", "usage"]):
+    for row in trajectories.rows(columns=["termination", "detail", "steps", "scores", "usage", "engines"]):
         reasons[row["termination"]] += 1
         rejected += row["termination"] == "error" and row["detail"].startswith("gate:")
         steps += len(row["steps"])
         tool_calls += sum(s["tool_call"] is not None for s in row["steps"])
         corrections += sum(s["verdict"] is not None and s["verdict"]["decision"] == "revise" for s in row["steps"])
         tokens += sum(u["completion_tokens"] for u in row["usage"])
+        played = dict(row["engines"])
+        asked = [u for u in row["usage"] if played.get(u["role"], "").startswith("openai:")]
+        cost += sum(u["prompt_tokens"] * endpoint.prompt_price + u["completion_tokens"] * endpoint.completion_price for u in asked) / 1e6
         if row["scores"]:
             scores.append(row["scores"][-1])
             first.append(row["scores"][0])
@@ -144,4 +152,5 @@ def summarise(trajectories: Parts) -> tuple[dict, dict]:
         "completion_tokens": tokens,
         "score_first_report": mean(first),
         "score_last_report": mean(scores),
+        **({"cost_usd": round(cost, 4)} if cost else {}),
     }

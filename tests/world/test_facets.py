@@ -21,7 +21,10 @@ def test_the_name_that_most_use_is_shown():
 
 
 def test_every_attribute_has_a_facet_under_all_its_names():
-    several = [Product(f"P{n}", "Thing", "Things", attributes=[Attribute(name, "x")]) for n, name in enumerate((*OTHER_NAMES["fabric"], "fabric", "closure", *OTHER_NAMES["closure"]))]
+    several = [
+        Product(f"P{n}", "Thing", "Things", attributes=[Attribute(name, "x")])
+        for n, name in enumerate((*OTHER_NAMES["fabric"], "fabric", "closure", *OTHER_NAMES["closure"]))
+    ]
     assert [f.values for f in facets(several)] == [["x"], ["x"]] and len(facets(several)) <= MAX_FACETS
 
 
