@@ -4,7 +4,7 @@
 
 - `rubric`: verifiable score of the last report (`prstack.scoring.rubric`);
 - `grounding`: share of the report's claims that a tool result supports, and share of what the rubric asks for that it states with support:
-  their harmonic mean, so that one safe claim is not enough; 0 without claims;
+  their harmonic mean, so that one safe claim is not enough; 0 without claims, and where no recommended product was opened;
 - `products`: products of E.Prod that are known to satisfy every constraint of the rubric, over `list_length`, at most 1, so that a longer
   list gains nothing;
 - `format`: share of valid calls among the tool turns, where the episode ends with one report in its tags; 0 otherwise;
@@ -137,6 +137,8 @@ def _rubric(e: Episode, config: RewardConfig) -> float:
 
 def _grounding(e: Episode, config: RewardConfig) -> float:
     precision, recall = e.grounding.precision, e.grounding.recall
+    if not any(id in e.evidence.visited for id in e.report.product_ids):
+        return 0.0  # prices of a search page are right and say nothing of what was asked for
     if recall is None or precision + recall == 0:
         return precision
     return 2 * precision * recall / (precision + recall)

@@ -54,6 +54,12 @@ def test_one_safe_claim_is_not_enough_grounding():
     assert terms(wrong)["grounding"] == 0.5 and terms(opened("P1").report("1. [P1] Aurel").trajectory("t"))["grounding"] == 0
 
 
+def test_prices_of_a_search_page_are_no_grounding():
+    listed = searched().report("1. [P1] Aurel — $80.00\n2. [P3] Corima — $100.00").trajectory("t")
+    assert terms(listed)["grounding"] == 0
+    assert terms(opened("P1").report("1. [P1] Aurel — $80.00\n2. [P3] Corima — $100.00").trajectory("t"))["grounding"] > 0
+
+
 def test_products_saturate_and_must_break_nothing():
     every = "\n".join(f"{n}. [{i}] {title}" for n, (i, title, _, _) in enumerate(SHOP, 1))
     all_open = opened("P1", "P2", "P3", "P4", "P5")
