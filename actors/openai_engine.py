@@ -35,9 +35,10 @@ _TOO_LONG = ("context_length_exceeded", "context length", "maximum model length"
 
 
 class OpenAIEngine:
-    """Implements `actors.engine.Engine`, without tokens to train on."""
+    """Implements `actors.engine.Engine`. `generate` needs an endpoint that returns token ids, as vLLM's own server does; elsewhere it is
+    refused."""
 
-    exact_tokens = False
+    exact_tokens = True
 
     def __init__(self, settings: EngineConfig):
         """Raises UserError when the key is missing."""
@@ -80,7 +81,28 @@ class OpenAIEngine:
         )
 
     async def generate(self, token_ids: list[int], sampling: Sampling) -> Sample:
-        raise EngineError("request", f"{self.name} gives no exact tokens; sampling for training needs engine=vllm")
+        """Samples after `token_ids`. Raises EngineError: "context", "engine", or "request" where the endpoint returns no token ids."""
+        s = self.settings
+        if len(token_ids) + sampling.max_tokens > s.max_model_len:
+            raise EngineError("context", f"{len(token_ids)} + {sampling.max_tokens} tokens; engine.max_model_len is {s.max_model_len}")
+        body: dict[str, Any] = {
+            "model": s.model,
+            "prompt": token_ids,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "logprobs": 0,
+            "extra_body": {"return_token_ids": True, "stop_token_ids": sampling.stop_token_ids} | s.endpoint.extra,
+        }
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed
+        async with self._slots:
+            done = await self._call(lambda: self._client.completions.create(**body), "generate")
+        choice = done.choices[0] if done.choices else None
+        ids, logprobs = getattr(choice, "token_ids", None), choice.logprobs if choice else None
+        if not ids or logprobs is None or len(ids) != len(logprobs.token_logprobs or ()):
+            raise EngineError("request", f"{self.name} returns no exact tokens with their log probabilities; sampling for training needs engine=vllm")
+        return Sample(list(ids), list(logprobs.token_logprobs), "length" if choice.finish_reason == "length" else "stop", INITIAL_WEIGHTS)
 
     async def describe(self) -> dict[str, Any]:
         s = self.settings

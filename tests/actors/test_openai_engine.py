@@ -164,6 +164,35 @@ def test_the_key_is_sent_and_written_nowhere(endpoint):
     assert KEY not in json.dumps(described) + repr(settings) and described["base_url"] == e.url
 
 
+def sampled(endpoint, sampling=None, **settings):
+    async def play():
+        engine = OpenAIEngine(EngineConfig(name="openai", model="m", endpoint=EndpointConfig(base_url=endpoint.url, retries=0), **settings))
+        try:
+            return await engine.generate([5, 6, 7], sampling or Sampling(max_tokens=9, seed=3, stop_token_ids=[2]))
+        finally:
+            await engine.shutdown()
+
+    return asyncio.run(play())
+
+
+def completion(**choice):
+    return 200, {"id": "c", "object": "text_completion", "created": 1, "model": "m", "choices": [{"index": 0, "text": "x", "finish_reason": "stop", **choice}]}
+
+
+def test_exact_tokens_come_from_endpoints_that_return_them(endpoint):
+    logprobs = {"token_logprobs": [-0.5, -0.25], "tokens": ["a", "b"], "text_offset": [0, 1], "top_logprobs": None}
+    e = endpoint(completion(token_ids=[8, 2], logprobs=logprobs))
+    sample = sampled(e)
+    assert (sample.token_ids, sample.logprobs, sample.finish_reason, sample.weight_version) == ([8, 2], [-0.5, -0.25], "stop", "initial")
+    sent = e.asked[0]
+    assert (sent["prompt"], sent["return_token_ids"], sent["stop_token_ids"], sent["seed"]) == ([5, 6, 7], True, [2], 3)
+    for reply in (completion(logprobs=logprobs), completion(token_ids=[8, 2]), completion(token_ids=[8], logprobs=logprobs)):
+        with pytest.raises(EngineError, match="no exact tokens"):
+            sampled(endpoint(reply))
+    with pytest.raises(EngineError, match="max_model_len is 16"):
+        sampled(e, Sampling(max_tokens=14), max_model_len=16)
+
+
 def test_a_model_that_is_not_served_is_said_at_once(endpoint):
     engine = OpenAIEngine(EngineConfig(name="openai", model="other", endpoint=EndpointConfig(base_url=endpoint(answer("x")).url)))
     with pytest.raises(EngineError, match="no model 'other'; it lists m"):
