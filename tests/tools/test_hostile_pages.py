@@ -288,7 +288,7 @@ def test_it_opens_no_section_and_closes_no_source_of_a_prompt(box, n):
     prompts, texts = Prompts(), list(shown(box, n).values())
     checks = [("supervisor_check_toolcall", {"query": "q", "earlier": ["e"], "call": "c"}), ("supervisor_check_report", {"query": "q", "rubric": [], "report": "r"})]
     for name, values in checks:
-        plain, hostile = (prompts.render(name, **values, result=" ".join(given[:1]), evidence=given) for given in (["x"] * len(texts), texts))
+        plain, hostile = (prompts.render(name, **values, result=" ".join(given[:1]), shown=given, evidence=given) for given in (["x"] * len(texts), texts))
         assert list(sections(hostile)) == list(sections(plain))
         assert [hostile.count(tag) for tag in ("<source>", "</source>")] == [plain.count(tag) for tag in ("<source>", "</source>")]
 
