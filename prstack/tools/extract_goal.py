@@ -22,7 +22,7 @@ LINE = 240
 LEAST = 1 / 3
 """Share of the best piece's worth that a piece must have."""
 GAP = "…"
-_SENTENCE = re.compile(r"\S.*?(?:(?<![.!?…])[.!?…]++[\"'”’)\]]*+(?=\s|$)|(?<=[。！？])|$)")
+_SENTENCE = re.compile(r"\S.*?(?:(?<![.!?…])[.!?…]++[\"'”’)\]]*+(?=\s|$)|(?<=[。！？])|$)\s*")
 
 
 def extract(text: str, goal: str, limit: int) -> str:
@@ -47,14 +47,17 @@ def extract(text: str, goal: str, limit: int) -> str:
 
 
 def _joined(pieces: list[tuple[int, str]], chosen: list[int]) -> str:
-    """The chosen pieces on the lines they came from, with GAP for what is left out between them, before and after."""
+    """The chosen pieces on the lines they came from, neighbours as they stood beside each other, with GAP for what is left out between them, before and after."""
     out, last = "", -1
     for n in chosen:
         line, piece = pieces[n]
-        if last >= 0:
-            out += " " if pieces[last][0] == line else "\n"
-        out += (f"{GAP} " if n != last + 1 else "") + piece
-        last = n
+        same = last >= 0 and pieces[last][0] == line
+        if n != last + 1 or not same:
+            out = out.rstrip()
+            out += " " if same else "\n" if out else ""
+            out += f"{GAP} " if n != last + 1 else ""
+        out, last = out + piece, n
+    out = out.rstrip()
     return out if last == len(pieces) - 1 else f"{out} {GAP}"
 
 

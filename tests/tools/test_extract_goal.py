@@ -68,6 +68,10 @@ def test_an_extract_is_of_the_page_and_bounded(text, goal, limit):
     assert len(found) <= max(limit, max(map(len, text.splitlines()), default=0)) + 4
 
 
+def test_sentences_without_a_space_between_them_stay_so():
+    assert extract("x" * 300 + ". noise。noise", "noise", 17) == f"{GAP} noise。noise"
+
+
 def test_a_hostile_text_takes_no_time_that_grows_with_its_square():
     for piece in ("!", ".", "'", "!'", "…\"", "。", "a.", "noise ", "1,"):
         extract(piece * (results.READ // len(piece)), "noise", 800)
