@@ -21,18 +21,8 @@ from prstack.types import RubricItem, ToolCall
 from prstack.world.material import Contradiction
 from prstack.world.world import World, build
 from tests.factories import Script
+from tests.scoring.test_rubric import PAGE_12 as PAGE
 
-PAGE = """P12 | Aurel Kettle
-category: Kettles
-brand: Aurel
-price: $49.00
-rating: 4.3 stars, 27 reviews
-availability: in stock
-attributes:
-- noise level: 58 dB
-description: A kettle.
-reviews:
-- R1, 5 stars: Does what it should."""
 TEST = """W3 | Kettles on the bench, part 1: boiling time
 kind: lab_test
 published: 2025-03

@@ -29,22 +29,15 @@ def read_object(path: Path, chunk: int | None = None) -> Iterator[tuple[int, str
     with _open(path, chunk) as text:
         if text.peek() != "{":
             raise UserError(f"{path}: expected one JSON object, found {type(text.value()).__name__}")
-        text.at += 1
-        if text.peek() == "}":
-            text.at += 1
-        else:
-            more = ","
-            while more == ",":
-                if text.peek() != '"':
-                    raise text.error("expected a key in quotes")
-                line, key = text.line, text.value()
-                text.take(":", "a colon after a key")
-                value = text.value()
-                if not _encodes([key, value]):
-                    raise UserError(f"{path}:{line}: {_HALF}")
-                yield line, key, value
-                more = text.take(",}", ", or } after an entry")
-        text.finish()
+        for _ in text.entries("}"):
+            if text.peek() != '"':
+                raise text.error("expected a key in quotes")
+            line, key = text.line, text.value()
+            text.take(":", "a colon after a key")
+            value = text.value()
+            if not _encodes([key, value]):
+                raise UserError(f"{path}:{line}: {_HALF}")
+            yield line, key, value
 
 
 def read_array(path: Path, on_bad: Callable[[Bad], None] | None = None, chunk: int | None = None) -> Iterator[tuple[int, Any]]:
@@ -53,22 +46,15 @@ def read_array(path: Path, on_bad: Callable[[Bad], None] | None = None, chunk: i
     with _open(path, chunk) as text:
         if text.peek() != "[":
             raise UserError(f"{path}:{text.line}: expected one JSON array")
-        text.at += 1
-        if text.peek() == "]":
-            text.at += 1
-        else:
-            more = ","
-            while more == ",":
-                text.peek()
-                line, value = text.line, text.value()
-                if _encodes(value):
-                    yield line, value
-                elif on_bad:
-                    on_bad(Bad(str(path), line, "", _HALF, str(value)[:200].encode("utf-8", "replace").decode()))
-                else:
-                    raise UserError(f"{path}:{line}: {_HALF}")
-                more = text.take(",]", ", or ] after an entry")
-        text.finish()
+        for _ in text.entries("]"):
+            text.peek()
+            line, value = text.line, text.value()
+            if _encodes(value):
+                yield line, value
+            elif on_bad:
+                on_bad(Bad(str(path), line, "", _HALF, str(value)[:200].encode("utf-8", "replace").decode()))
+            else:
+                raise UserError(f"{path}:{line}: {_HALF}")
 
 
 @contextlib.contextmanager
@@ -118,7 +104,13 @@ class _Text:
         self.at += 1
         return found
 
-    def finish(self) -> None:
+    def entries(self, closing: str) -> Iterator[None]:
+        """Once before each entry of the array or object that opens here, which the caller then reads; its end is the file's."""
+        self.at += 1
+        more = "," if self.peek() != closing else self.take(closing, closing)
+        while more == ",":
+            yield
+            more = self.take(f",{closing}", f", or {closing} after an entry")
         if self.peek():
             raise self.error("expected the end of the file")
 
