@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from prstack.errors import UserError
 from prstack.store.records import Bad, read_records
 from prstack.types import Product
 from prstack.world.catalogue import CATEGORIES, Category
@@ -136,7 +137,7 @@ def _listed(p: Product, category: Category, out: Shape) -> _Seen:
 
 
 def _unreadable(bad: Bad) -> None:
-    raise ValueError(f"{bad}; make the world again")
+    raise UserError(f"{bad}; make the world again")
 
 
 def _praise(world: World, seen: dict[str, _Seen], ranks: _Ranks) -> list[float | None]:
