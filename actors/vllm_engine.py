@@ -36,6 +36,8 @@ def runtime_env(threads: int = 1) -> dict[str, Any]:
             "OMP_NUM_THREADS": str(threads),
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # several engines may share the cores
             "VLLM_LOGGING_LEVEL": "ERROR",
+            "TORCH_CPP_LOG_LEVEL": "ERROR",  # memory is bound to NUMA nodes, which is no news
+            "PYTHONWARNINGS": "ignore::FutureWarning",  # vLLM looks at everything in torch.distributed
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # on CPU: the worker inside the engine core, not a third process
             "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
@@ -191,6 +193,7 @@ def _start(settings: EngineConfig, model_dir: Path) -> Any:
         "structured_outputs_config": {"backend": "xgrammar"},
         "additional_config": Owner(),  # so that vLLM's processes end with this one
         "disable_log_stats": True,
+        "use_tqdm_on_load": False,
     }
     if current_platform.is_cpu():
         args |= {
