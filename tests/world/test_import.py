@@ -1,6 +1,7 @@
 """Imports of sources that are larger than memory: what is held, what is counted, and files that are broken."""
 
 import gzip
+import gc
 import json
 import random
 import tracemalloc
@@ -80,21 +81,25 @@ def webshop(folder, products: int):
 
 @pytest.mark.parametrize("source", [shop, tables, webshop])
 def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch, source):
-    """Four times the catalogue takes as much memory, but for the ids of products, when what is held back is small."""
+    """Sixteen times the catalogue takes as much memory, but for the ids of products, when what is held back is small.
+
+    Held whole, the text would take its own size and more; a quarter leaves room for what other threads of the test
+    process allocate meanwhile."""
     for module, name in ((ondisk, "BUFFER"), (spool_module, "_BUFFER"), (writing, "_CHARACTERS")):
         monkeypatch.setattr(module, name, 100_000)
     monkeypatch.setattr("prstack.world.adapters.jsonfile.CHUNK", 50_000)
     monkeypatch.setattr(spool_module, "PART", 50)
     peaks, sizes = [], []
-    for products in (5, 100, 400):  # the first loads modules
+    for products in (5, 100, 1600):  # the first loads modules
         config, size = source(tmp_path / f"{products}", products)
+        gc.collect()
         tracemalloc.start()
         counts = build(config, tmp_path / "w", processes=1)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         sizes.append(size)
         assert counts["products"] == products and counts["quarantined"] == 0
-    assert peaks[2] - peaks[1] < 0.15 * (sizes[2] - sizes[1]), (peaks, sizes)
+    assert peaks[2] - peaks[1] < 0.25 * (sizes[2] - sizes[1]), (peaks, sizes)
 
 
 def test_a_group_of_rows_is_not_held_whole(tmp_path):
