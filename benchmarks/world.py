@@ -3,6 +3,7 @@
     python -m benchmarks.world            10k, 100k and 1M products, a user to a hundred products; some minutes
     python -m benchmarks.world --quick    20k products, under two minutes
     python -m benchmarks.world --products 100000 --processes 2
+    python -m benchmarks.world --products 1000000 --difficulty medium
 
 1. Each world is built by `build`, with time and the peak of the memory (PSS) of all its processes. Where time goes is measured by
    itself, one part of the catalogue in one process: records made, written as Parquet, indexed.
@@ -94,7 +95,7 @@ def name_of(products: int) -> str:
     return _NAMES.get(products, str(products))
 
 
-def build_world(products: int, folder: Path, processes: int | None) -> dict[str, Figure]:
+def build_world(products: int, folder: Path, processes: int | None, difficulty: str) -> dict[str, Figure]:
     """Builds a world, and tells how long it took and how much memory."""
     clock, last = Clock(), 0.0
 
@@ -105,7 +106,7 @@ def build_world(products: int, folder: Path, processes: int | None) -> dict[str,
             last = clock.seconds
 
     with PeakMemory() as memory:
-        build(WorldConfig(products=products, users=max(1, products // A_USER_TO)), folder, tell, processes)
+        build(WorldConfig(products=products, users=max(1, products // A_USER_TO), difficulty=difficulty), folder, tell, processes)
     full = products == 1_000_000
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     return {
@@ -117,10 +118,10 @@ def build_world(products: int, folder: Path, processes: int | None) -> dict[str,
     }
 
 
-def steps(products: int) -> dict[str, Figure]:
+def steps(products: int, difficulty: str) -> dict[str, Figure]:
     """Products a second of each step of the catalogue, for one part of it in one process."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder, parts = Path(scratch), Generated(WorldConfig(products=min(products, PART)))
+        folder, parts = Path(scratch), Generated(WorldConfig(products=min(products, PART), difficulty=difficulty))
         n, seconds = parts.config.products, {}
         clock = Clock()
         parts.prepare(folder, Workers(1))
@@ -221,21 +222,22 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20,000 products, under two minutes")
     parser.add_argument("--products", type=int, nargs="+", help="other sizes")
     parser.add_argument("--processes", type=int, help="processes that build; default: one a core")
+    parser.add_argument("--difficulty", choices=("easy", "medium", "hard"), default="easy", help="of the world; see WorldConfig")
     asked = parser.parse_args()
     sizes = asked.products or ([20_000] if asked.quick else [10_000, 100_000, 1_000_000])
     described, figures = machine(), {}
     for products in sizes:
         folder = Path(tempfile.mkdtemp(prefix="prstack-benchmark-"))
         try:
-            figures |= build_world(products, folder, asked.processes)
+            figures |= build_world(products, folder, asked.processes, asked.difficulty)
             figures |= searches(products, folder)
             if products == sizes[-1]:
-                figures |= steps(products) | readers(products, folder)
+                figures |= steps(products, asked.difficulty) | readers(products, folder)
         finally:
             shutil.rmtree(folder)
     for name in ("search_p50_over_tantivy", "search_p99_over_tantivy"):
         figures[name] = Figure(max(f.value for key, f in figures.items() if key.startswith(name)), 1.5, "×, the worst size")
-    finish("world", figures, bool(asked.quick or asked.products), described, versions("prstack", "tantivy", "pyarrow", "numpy", "pydantic"))
+    finish("world", figures, bool(asked.quick or asked.products or asked.difficulty != "easy"), described, versions("prstack", "tantivy", "pyarrow", "numpy", "pydantic"))
 
 
 if __name__ == "__main__":
