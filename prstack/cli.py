@@ -206,6 +206,12 @@ def _doctor(c: Config, _: list[str]) -> int:
     return doctor(c)
 
 
+def _selftest(c: Config, targets: list[str]) -> int:
+    from prstack.stages.selftest import selftest
+
+    return selftest(c, targets)
+
+
 MAKING = ("name", "run_dir", "runs", "seed")
 COMMANDS = {
     "run": Command(
@@ -237,6 +243,7 @@ COMMANDS = {
     "upcycle": Command("a dense model → a mixture of experts of the same function", ("upcycle",), _upcycle),
     "chat": Command("talk to a model as the shopping agent, with live tools", ("run_dir", "runs", "chat", "engine", "tools", "web"), _chat, "RUN"),
     "view": Command("read trajectories, in the terminal or as a page", ("run_dir", "runs", "view"), _view, "RUN"),
+    "selftest": Command("does this machine's trainer compute what transformers computes: the parity report", ("selftest", "ray"), _selftest, "gpu"),
     "doctor": Command("what this machine can run, and what is missing", ("runs", "doctor"), _doctor),
 }
 

@@ -526,6 +526,16 @@ class DoctorConfig:
 
 
 @dataclass
+class SelftestConfig:
+    """The parity report: `prstack selftest`."""
+
+    ranks: Positive = 4
+    """Layouts of more ranks are left out."""
+    out: str | None = None
+    """A file for the tables, in Markdown."""
+
+
+@dataclass
 class Config:
     name: str = "run"
     """Name of the run, part of its default folder."""
@@ -556,3 +566,4 @@ class Config:
     search: SearchConfig = field(default_factory=SearchConfig)
     view: ViewConfig = field(default_factory=ViewConfig)
     doctor: DoctorConfig = field(default_factory=DoctorConfig)
+    selftest: SelftestConfig = field(default_factory=SelftestConfig)

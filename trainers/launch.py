@@ -73,9 +73,17 @@ class Group(ABC):
 
     def forward(self, shares: list[list[list[Any]]]) -> list[list[list[list[float]]]]:
         """Log-probabilities of the labels, [dp rank][micro-batch][pack][token]."""
+        return self._by_dp("forward", shares)
+
+    def logits(self, shares: list[list[list[Any]]]) -> list[list[Any]]:
+        """Logits [t, v], [dp rank][micro-batch] (`Worker.logits`)."""
+        return self._by_dp("logits", shares)
+
+    def _by_dp(self, method: str, shares: list[list[list[Any]]]) -> list[Any]:
+        """What the last pipeline stage of each data-parallel rank answers."""
         shares = self._share(shares)
         out: list[Any] = [None] * self.dp
-        for d, result in zip(self._dp_rank, self._call("forward", [(shares[d],) for d in self._dp_rank])):
+        for d, result in zip(self._dp_rank, self._call(method, [(shares[d],) for d in self._dp_rank])):
             out[d] = result if result is not None else out[d]
         return out
 

@@ -27,6 +27,7 @@ import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 from megatron.core import parallel_state as ps
 from megatron.core.pipeline_parallel import get_forward_backward_func
+from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_parallel_region
 from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 from megatron.core.transformer.moe import moe_utils
 from megatron.core.transformer.moe.router import TopKRouter
@@ -201,6 +202,13 @@ class Worker:
             result.append([values[a:b] for a, b in itertools.pairwise(ends)])
         return result
 
+    def logits(self, micros: list[list[Pack]]) -> list[Any] | None:
+        """The logits of each micro-batch, arrays [t, v] in fp32; None on ranks that do not hold the last pipeline stage. For
+        comparisons: this is the one place where logits exist whole."""
+        self.ddp.eval()
+        out = self._run([self._collate(m) for m in micros], "logits", 1.0, backward=False)
+        return out if ps.is_pipeline_last_stage() else None
+
     @torch.no_grad()
     def gradients(self) -> dict[str, Any] | None:
         """The gradients of the last step under their Hugging Face names, on rank 0, as arrays. For comparisons: under
@@ -221,10 +229,13 @@ class Worker:
     def _run(self, batch: list[Micro], loss: Any, scale: float, backward: bool) -> list[Any]:
         """Forward (and backward) over micro-batches through Megatron's schedule.
 
-        Returns, on the last stage, the sum of losses of each micro-batch; without `loss`, the NLL per token [t].
+        Returns, on the last stage, the sum of losses of each micro-batch; without `loss`, the NLL per token [t]; for "logits", those.
         """
 
         def reduce(nll: Tensor, micro: Micro) -> tuple[Tensor, Any]:
+            if loss == "logits":
+                whole = gather_from_tensor_model_parallel_region(nll)
+                return nll.sum(), whole[0, : micro.tokens].float().cpu().numpy()
             if loss is None:
                 return nll.sum(), nll[0, : micro.tokens].detach().cpu()
             total = loss(-nll[0], {}).sum()
@@ -232,7 +243,8 @@ class Worker:
 
         def forward_step(stream: Any, model: torch.nn.Module) -> tuple[Tensor, Any]:
             m = next(stream)
-            nll = model(m.input_ids, m.position_ids, None, labels=m.labels, packed_seq_params=m.packed)
+            labels = None if loss == "logits" else m.labels
+            nll = model(m.input_ids, m.position_ids, None, labels=labels, packed_seq_params=m.packed)
             return nll, lambda out: reduce(out, m)
 
         with torch.set_grad_enabled(backward):

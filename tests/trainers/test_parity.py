@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from tests.trainers.models import make, make_packs
-from trainers.batches import Pack, labels_of
+from trainers import reference
+from trainers.batches import Pack
 from trainers.layout import Layout
-from trainers.losses import IGNORE
 from trainers.worker import Setup
 
 pytestmark = pytest.mark.slow
@@ -41,43 +40,12 @@ KINDS = [
 ]
 
 
-def hf_logits(hf: torch.nn.Module, pack: Pack) -> torch.Tensor:
-    """[t, v], each segment by itself."""
-    ends = np.cumsum(pack.segment_lengths)
-    ids = torch.from_numpy(pack.input_ids.astype(np.int64))
-    return torch.cat([hf(ids[None, e - n : e]).logits[0] for e, n in zip(ends, pack.segment_lengths)])
-
-
-def hf_step(hf: torch.nn.Module, packs: list[Pack]) -> tuple[float, dict[str, np.ndarray]]:
-    """Loss per target token and gradients under checkpoint names (transformers keeps experts fused)."""
-    hf.zero_grad()
-    labels = [torch.from_numpy(labels_of(p)) for p in packs]
-    total = sum(F.cross_entropy(hf_logits(hf, p), y, ignore_index=IGNORE, reduction="sum") for p, y in zip(packs, labels))
-    loss = total / sum(int((y != IGNORE).sum()) for y in labels)
-    loss.backward()
-    grads: dict[str, np.ndarray] = {}
-    mixtral = hf.config.model_type == "mixtral"
-    for name, p in hf.named_parameters():
-        g = p.grad.numpy()
-        if name.endswith("experts.gate_up_proj"):
-            for e, (gate, up) in enumerate(np.split(x, 2) for x in g):
-                stem = name.removesuffix("gate_up_proj") + f"{e}."
-                grads |= {stem + ("w1" if mixtral else "gate_proj") + ".weight": gate}
-                grads |= {stem + ("w3" if mixtral else "up_proj") + ".weight": up}
-        elif name.endswith("experts.down_proj"):
-            for e, x in enumerate(g):
-                grads[name.removesuffix("down_proj") + f"{e}." + ("w2" if mixtral else "down_proj") + ".weight"] = x
-        else:
-            grads[name] = g
-    return loss.item(), {n.replace(".mlp.", ".block_sparse_moe.") if mixtral else n: g for n, g in grads.items()}
-
-
 def check_step(group, hf: torch.nn.Module, packs: list[Pack], setup: Setup) -> None:
     """One step at learning rate 0: loss and every gradient equal transformers'."""
     group.setup(setup)
     dp = group.dp
     metrics = group.step([[[p] for p in packs[d::dp]] for d in range(dp)], lr=0.0)
-    loss, grads = hf_step(hf, packs)
+    loss, grads = reference.step(hf, packs)
     assert abs(metrics["loss"] - loss) <= 1e-6
     ours = group.gradients()
     assert ours.keys() == grads.keys()
@@ -93,7 +61,7 @@ def test_one_rank_equals_transformers(local, tmp_path: Path, kind: str, over: di
     packs = make_packs(4, seed=1)
     check_step(local, hf, packs, Setup(str(tmp_path), clip=0.0))
     with torch.no_grad():
-        want = torch.cat([hf_logits(hf, p) for p in packs])
+        want = torch.cat([reference.logits(hf, p) for p in packs])
         micro = local._worker._collate(packs)
         got = local._worker.model.eval()(micro.input_ids, micro.position_ids, None, packed_seq_params=micro.packed)[0]
     assert (got - want).abs().max() <= 1e-5
@@ -106,14 +74,12 @@ def test_two_ranks_equal_transformers(pair, tmp_path: Path, kind: str, layout: L
     packs = make_packs(4, seed=2)
     check_step(pair, hf, packs, Setup(str(tmp_path), layout, clip=0.0))
     with torch.no_grad():
-        want = [F.log_softmax(hf_logits(hf, p), -1) for p in packs]
+        want = [reference.label_logprobs(hf, p) for p in packs]
     dp = pair.dp
     out = pair.forward([[[p] for p in packs[d::dp]] for d in range(dp)])
-    for i, (p, w) in enumerate(zip(packs, want)):
-        labels = torch.from_numpy(labels_of(p))
-        chosen = w.gather(1, labels.clamp(min=0)[:, None])[:, 0] * (labels != IGNORE)
+    for i, w in enumerate(want):
         got = torch.tensor(out[i % dp][i // dp][0])
-        assert (got - chosen).abs().max() <= 1e-5
+        assert (got - w).abs().max() <= 1e-5
 
 
 def test_packed_equals_unpacked(local, tmp_path: Path) -> None:
