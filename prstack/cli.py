@@ -27,6 +27,8 @@ class Command:
     """What may stand beside settings, as its help shows it."""
     most: int = 1
     """How many of that."""
+    flags: tuple[str, ...] = ()
+    """Flags, which `act` finds among its targets."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,12 +82,13 @@ def _dispatch(args: list[str]) -> int:
     targets = [a for a in rest if "=" not in a and not a.startswith("-")]
     if len(targets) > (command.most if command.positional else 0):
         raise UserError(f"{targets[-1]!r}: settings are written key=value (`prstack {name} --help`)")
-    if flags := [a for a in rest if a.startswith("-")]:
-        raise UserError(f"{flags[0]}: there are no flags but --help; settings are written key=value")
-    overrides = [a for a in rest if a not in targets]
+    flags = [a for a in rest if a.startswith("-")]
+    if wrong := [f for f in flags if f not in command.flags]:
+        raise UserError(f"{wrong[0]}: there are no flags but {' and '.join(('--help', *command.flags))}; settings are written key=value")
+    overrides = [a for a in rest if a not in targets and a not in flags]
     section, keys = SHORT.get(" ".join([name, *targets[: name == "world"]]), ("", ()))
     overrides = [f"{section}.{o}" if o.partition("=")[0] in keys else o for o in overrides]
-    return command.act(config.load(overrides), targets)
+    return command.act(config.load(overrides), targets + flags)
 
 
 def _open_run(c: Config, command: str, stages: list[str]):
@@ -163,8 +166,15 @@ def _distill(c: Config, _: list[str]) -> int:
     return _stages(c, "distill", ["distill"])
 
 
-def _sft(c: Config, _: list[str]) -> int:
-    return _stages(c, "sft", ["sft"])
+def _sft(c: Config, flags: list[str]) -> int:
+    if "--plan" not in flags:
+        return _stages(c, "sft", ["sft"])
+    from prstack.stages.plan import plan
+    from prstack.store.rundir import RunDir
+
+    latest = Path(c.run_dir) if c.run_dir else RunDir.latest(c.runs)
+    packs = Path(c.trainer.input) if c.trainer.input else latest / "distill" / "packed" if latest else None
+    return plan(c, packs if packs and (c.trainer.input or packs.is_dir()) else None)
 
 
 def _evaluate(c: Config, _: list[str]) -> int:
@@ -230,7 +240,7 @@ COMMANDS = {
         "play episodes: behaviour histories → trajectories", (*MAKING, "world", "engine", "tools", "web", "agents", "synthesis", "tracking", "ray"), _synthesize
     ),
     "distill": Command("trajectories → a training set", ("run_dir", "runs", "distill", "tools", "tracking", "ray"), _distill),
-    "sft": Command("a training set → a fine-tuned model", ("run_dir", "runs", "trainer", "tracking", "ray"), _sft),
+    "sft": Command("a training set → a fine-tuned model", ("run_dir", "runs", "trainer", "plan", "tracking", "ray"), _sft, flags=("--plan",)),
     "evaluate": Command(
         "models on held-out users, with live tools, beside controls",
         ("run_dir", "runs", "seed", "evaluation", "reward", "trainer.model", "world", "engine", "tools", "web", "tracking", "ray"),
@@ -258,7 +268,8 @@ def _overview() -> str:
 
 def _help(name: str, command: Command) -> str:
     docs, keys, defaults = config.docs(), config.keys(), config.to_dict(Config())
-    lines = [f"prstack {name}: {command.what}", "", f"usage: prstack {name} {command.positional and f'[{command.positional}] '}[key=value …]"]
+    beside = "".join(f"[{word}] " for word in (command.positional, *command.flags) if word)
+    lines = [f"prstack {name}: {command.what}", "", f"usage: prstack {name} {beside}[key=value …]"]
     chosen = {g: options for g, options in config.groups().items() if g in command.sections or (g == "preset" and {"world", "trainer"} & set(command.sections))}
     if chosen:
         lines += ["", "groups (several keys at once)"]

@@ -526,6 +526,22 @@ class DoctorConfig:
 
 
 @dataclass
+class PlanConfig:
+    """The machine that `prstack sft --plan` plans for."""
+
+    memory_gib: typing.Annotated[float, Check(gt=0)] = 80.0
+    """Memory of a rank, in GiB; a tenth is left free."""
+    peak_tflops: typing.Annotated[float, Check(gt=0)] = 989.0
+    """Peak of a rank's device in `trainer.dtype`, in TFLOP/s. The default is an H100 in bfloat16."""
+    mfu: typing.Annotated[float, Check(gt=0, le=1)] = 0.35
+    """Share of the peak that is reached."""
+    tokens: Positive = 100_000_000
+    """Tokens to train on, where there is no training set yet to count."""
+    device: Literal["gpu", "cpu"] = "gpu"
+    """Whether layers keep what fused GPU kernels keep, or what plain operations do."""
+
+
+@dataclass
 class SelftestConfig:
     """The parity report: `prstack selftest`."""
 
@@ -566,4 +582,5 @@ class Config:
     search: SearchConfig = field(default_factory=SearchConfig)
     view: ViewConfig = field(default_factory=ViewConfig)
     doctor: DoctorConfig = field(default_factory=DoctorConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     selftest: SelftestConfig = field(default_factory=SelftestConfig)
