@@ -309,6 +309,8 @@ class TrainerConfig:
     """Steps between checkpoints; the last step always writes one."""
     keep: Positive = 2
     """Checkpoints that are kept."""
+    restarts: Natural = 2
+    """Times that a lost rank (killed, out of memory, its node gone) has all ranks start anew from the last checkpoint."""
 
 
 @dataclass

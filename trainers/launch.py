@@ -34,6 +34,10 @@ class WorkerError(Exception):
     """A rank failed. The message names it, and ends with its traceback."""
 
 
+class RankLost(WorkerError):
+    """A rank's process is gone: killed, out of memory, or its node with it. What it computed can be computed again."""
+
+
 class _Actor(Worker):
     """A worker that can say where it runs."""
 
@@ -222,7 +226,7 @@ def _cause(method: str, errors: dict[int, Exception]) -> Exception:
     rank, error = min(errors.items(), key=order)
     if isinstance(error, RayActorError):
         reason = str(error).strip().splitlines()
-        return WorkerError(
+        return RankLost(
             f"rank {rank} died in {method} (killed, or out of memory); start again to go on from the last checkpoint\n"
             + "\n".join(reason)
         )

@@ -10,6 +10,7 @@ A training that was cut off goes on from its newest checkpoint: steps after it a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from trainers.worker import Setup
 
 PART_PACKS, UNSEEN = 200, 100_000_000
 """Packs of text a committed part; number of the first document of a rehearsal, beyond all of pretraining."""
-FREE = ("model", "input", "ranks", "threads", "checkpoint_every", "keep")
+FREE = ("model", "input", "ranks", "threads", "checkpoint_every", "keep", "restarts")
 """Keys of trainer that do not decide what is trained, or (model, input) do so by their content."""
 
 
@@ -56,9 +57,9 @@ def train_model(
     """Trains `base` on the folder `packs` to the end of the schedule, exports to `<stage>/model` and finishes the stage.
 
     With `trainer.rehearsal` there is text of pretraining among the packs. The stage's name stands before its metrics (`sft/loss`) and its
-    messages; `counts` go before its own counts.
+    messages; `counts` go before its own counts. A rank that is lost costs the steps since the last checkpoint, `trainer.restarts` times.
     Raises UserError before anything starts for a layout, model and data that do not fit each other, and
-    trainers.loop.Diverged.
+    trainers.loop.Diverged, launch.RankLost.
     """
     settings, spec = config.trainer, ModelSpec.from_hf(base)
     layout = Layout.of(settings.ranks, settings.tp, settings.pp, settings.ep)
@@ -78,22 +79,37 @@ def train_model(
         recompute=settings.recompute,
         seed=settings.seed,
     )
-    name, checkpoints = stage.name, stage.folder / "checkpoints"
+    name = stage.name
     with ray_session(config.ray):
         print(f"{name}: {settings.model} on {layout.ranks} ranks (ep {layout.ep}, tp {layout.tp}, pp {layout.pp}, dp {layout.dp})", flush=True)
-        group, state = launch.start(setup, checkpoints, settings.threads)
-        with group:
-            batches = Batches(data, settings.global_batch, settings.micro_batch, group.dp, settings.seed, shuffle=settings.shuffle)
-            steps = settings.steps or batches.steps(settings.epochs)
-            if state:
-                print(f"{name}: taking up again after step {state['step']} of {steps}", flush=True)
-            with Curve(stage.folder / "steps.jsonl", state["step"] if state else 0, steps, tracker, name) as curve:
-                train(group, batches, settings, checkpoints, curve, state)
-            group.export(stage.folder / "model")
-            memory = max(group.memory_mb())
+        for lost in itertools.count():
+            try:
+                curve, memory = _to_the_end(config, setup, data, stage, tracker)
+                break
+            except launch.RankLost as e:
+                if lost == settings.restarts:
+                    raise
+                said = str(e).splitlines()[0].partition(";")[0]
+                print(f"{name}: {said}; new ranks go on from the last checkpoint ({lost + 1} of {settings.restarts} restarts)", flush=True)
     trained, summary = curve.summary()
     weights = content_of(sorted((stage.folder / "model").glob("*.safetensors")))
     return stage.finish((counts or {}) | trained | {"ranks": layout.ranks}, weights, summary | {"peak_rank_mb": round(memory)})
+
+
+def _to_the_end(config: Config, setup: Setup, data: list[Any], stage: Stage, tracker: Tracker) -> tuple[Curve, float]:
+    """One group of ranks, from the newest checkpoint to the end of the schedule and its export; the curve, and the most memory of a rank in
+    MiB. Raises launch.RankLost, after which it may be called again."""
+    settings, name, checkpoints = config.trainer, stage.name, stage.folder / "checkpoints"
+    group, state = launch.start(setup, checkpoints, settings.threads)
+    with group:
+        batches = Batches(data, settings.global_batch, settings.micro_batch, group.dp, settings.seed, shuffle=settings.shuffle)
+        steps = settings.steps or batches.steps(settings.epochs)
+        if state:
+            print(f"{name}: taking up again after step {state['step']} of {steps}", flush=True)
+        with Curve(stage.folder / "steps.jsonl", state["step"] if state else 0, steps, tracker, name) as curve:
+            train(group, batches, settings, checkpoints, curve, state)
+        group.export(stage.folder / "model")
+        return curve, max(group.memory_mb())
 
 
 def rehearsal_packs(config: Config, base: Path, folder: Path, tokens: int) -> Path:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -107,6 +109,28 @@ def test_kill_9_in_the_middle_then_again_gives_the_undisturbed_curve(material, t
     assert curve(run) == curve(trained[0])
     ours, theirs = ((r / "sft" / "model" / "model.safetensors").read_bytes() for r in (run, trained[0]))
     assert ours == theirs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_lost_rank_costs_no_more_than_the_steps_since_the_checkpoint(material, trained, tmp_path):
+    """One of two ranks is killed in the middle: the same process goes on with new ones, to the same curve (fp32, exact)."""
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prstack.cli", *command(material, run)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    steps = run / "sft" / "steps.jsonl"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None and not (steps.exists() and len(steps.read_text().splitlines()) >= 5):
+        time.sleep(0.02)
+    ranks = [p for p in psutil.Process(process.pid).children(recursive=True) if "_Actor" in " ".join(p.cmdline())]
+    assert len(ranks) == 2
+    ranks[1].kill()
+    said, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, said[-3000:]
+    assert re.search(r"sft: rank \d died in step \(killed, or out of memory\); new ranks go on from the last checkpoint \(1 of 2 restarts\)", said), said[-3000:]
+    assert re.search(rf"sft: taking up again after step \d+ of {STEPS}", said)
+    assert curve(run) == curve(trained[0])
 
 
 def test_a_curve_forgets_what_came_after_the_checkpoint(tmp_path):

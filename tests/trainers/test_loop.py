@@ -235,3 +235,18 @@ def test_kill_in_the_middle_then_again_gives_the_undisturbed_curve(local, tmp_pa
     for step, loss in curve:
         if int(step) in expected:
             assert float(loss) == expected[int(step)], step
+
+
+@pytest.mark.timeout(600)
+def test_a_save_that_is_killed_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    """Twenty kills at random moments of a run that does little but save: a whole checkpoint is always there, and each run goes on from it."""
+    make("mixtral", tmp_path / "base")
+    write_packs(make_packs(10, seed=6), tmp_path / "data" / "part-0.parquet")
+    where = [str(tmp_path / name) for name in ("base", "data", "ck", "log")]
+    done = subprocess.run([sys.executable, "-m", "tests.trainers._kills", *where, "20"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = [int(line) for line in done.stdout.split()]
+    assert len(seen) == 20 and seen == sorted(seen) and seen[-1] > seen[0] > 0
+    steps = [int(line.split()[0]) for line in (tmp_path / "log").read_text().splitlines()]
+    begun = [b for a, b in itertools.pairwise([0, *steps]) if b != a + 1]
+    assert begun and {step - 1 for step in begun} <= {0, *seen}  # each run goes on after the newest whole checkpoint
