@@ -8,7 +8,7 @@ Per rank, from the same list of parameters that load and export use (`trainers.w
 3. Activations of one micro-batch of `tokens`, of which sequence parallelism holds tokens / tp outside of attention. With recomputation each
    layer keeps its input, and one layer at a time all it needs; without it all layers do. A pipeline's first stage holds as many micro-batches
    as there are stages (1F1B). Experts are taken to get even shares of the tokens.
-4. The output layer: one chunk of logits and the gradient of its weights (`trainers.losses`).
+4. The output layer: one chunk of logits, all of them where they are small, and the gradient of its weights (`trainers.losses`).
 
 Not counted: the framework itself, communication buffers, fragmentation; `HEADROOM` stands for them.
 
@@ -23,7 +23,7 @@ from collections import defaultdict
 from dataclasses import dataclass, fields
 
 from trainers.layout import Layout
-from trainers.losses import CHUNK
+from trainers.losses import CHUNK, KEEP
 from trainers.spec import ModelSpec
 from trainers.weights import parameters
 
@@ -128,7 +128,8 @@ def router_numbers(spec: ModelSpec) -> int:
 
 
 def _output(spec: ModelSpec, layout: Layout, dtype: str, tokens: int) -> float:
-    chunk = min(CHUNK, tokens) * spec.vocab / layout.tp * (4 + BYTES[dtype])
+    whole = 4 * tokens * spec.vocab / layout.tp
+    chunk = min(CHUNK, tokens) * spec.vocab / layout.tp * (4 + BYTES[dtype]) + (whole if whole <= KEEP else 0)
     last = tokens / layout.tp * spec.hidden * (12 if dtype == "float32" else 8)  # what the last norm keeps, and its result
     return chunk + spec.vocab / layout.tp * spec.hidden * 4 + last
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from trainers import losses
 from trainers.losses import IGNORE, token_nll
 
 
@@ -18,8 +19,10 @@ def inputs(t: int = 50, h: int = 16, v: int = 97, seed: int = 0) -> tuple[torch.
     return hidden, weight, labels
 
 
+@pytest.mark.parametrize("keep", [0, losses.KEEP])
 @pytest.mark.parametrize("chunk", [1, 7, 64])
-def test_equals_cross_entropy(chunk: int) -> None:
+def test_equals_cross_entropy(chunk: int, keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "KEEP", keep)
     hidden, weight, labels = inputs()
     weights = torch.rand(len(labels))
     plain = F.cross_entropy(hidden @ weight.t(), labels, ignore_index=IGNORE, reduction="none")
@@ -30,6 +33,21 @@ def test_equals_cross_entropy(chunk: int) -> None:
     assert nll[labels == IGNORE].abs().sum() == 0
     for a, b in zip(got, want):
         assert (a - b).abs().max() < 1e-5
+
+
+def test_small_logits_are_kept_and_not_made_again() -> None:
+    hidden, weight, labels = inputs()
+    made = 0
+
+    class Count(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal made
+            made += func is torch.ops.aten.mm.default
+            return func(*args, **(kwargs or {}))
+
+    with Count():
+        token_nll(hidden, weight, labels).sum().backward()
+    assert made == 2  # logits, and the gradient of the hidden states; that of the weights is an addmm
 
 
 def test_no_label_at_all_still_has_a_gradient() -> None:
@@ -46,8 +64,9 @@ def test_large_logits_stay_finite() -> None:
     assert torch.isfinite(nll).all() and torch.isfinite(weight.grad).all()
 
 
-def test_logits_never_exist_at_once() -> None:
-    """No tensor of tokens · vocabulary is made: the largest is a chunk."""
+def test_logits_never_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tensor of tokens · vocabulary is made: the largest is a chunk. Above `KEEP`, no more than one is held at a time."""
+    monkeypatch.setattr(losses, "KEEP", 1)
     hidden, weight, labels = inputs(t=512, v=1000)
     largest = 0
 
