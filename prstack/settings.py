@@ -297,6 +297,8 @@ class TrainerConfig:
     """Gradient norm above which gradients are scaled down; 0 never."""
     aux_loss: typing.Annotated[float, Check(ge=0)] = 0.001
     """Weight of the routers' load-balancing loss (per layer and micro-batch)."""
+    freeze: list[Literal["router", "embeddings"]] = field(default_factory=list)
+    """What is left as it is: the routers (where a few conversations would unbalance the experts), the embeddings and output layer."""
     recompute: bool = True
     """Recompute activations in the backward pass: about a third more time for a fraction of the memory. Without it a rank
     keeps some 70 kB a token and layer of SmolLM2's size, more than 11 GiB for a pack of 8192 tokens."""

@@ -73,6 +73,8 @@ class _ChunkedNLL(torch.autograd.Function):
             p.scatter_add_(1, here[:, None], -inside[:, None])
             p = p.mul_(grad[a:b, None]).to(x.dtype)
             dx[a:b] = p @ weight
+            if not ctx.needs_input_grad[1]:
+                continue
             if dw.dtype == p.dtype:
                 dw.addmm_(p.t(), x[a:b])
             else:

@@ -154,6 +154,18 @@ def build(spec: ModelSpec, config: TransformerConfig, context: int) -> LanguageM
     return model.cuda() if CUDA else model
 
 
+FROZEN = {"router": (".router.",), "embeddings": ("word_embeddings.", "output_layer.")}
+"""What can be kept from training → parts of its parameters' names."""
+
+
+def freeze(model: LanguageModel, what: tuple[str, ...]) -> None:
+    """Takes parameters out of training: they get no gradient and no optimizer state, and are exported as they were loaded."""
+    parts = [part for name in what for part in FROZEN[name]]
+    for name, p in model.named_parameters():
+        if any(part in name for part in parts):
+            p.requires_grad_(False)
+
+
 def with_optimizer(
     model: LanguageModel, config: TransformerConfig, clip: float, weight_decay: float
 ) -> tuple[DistributedDataParallel, MegatronOptimizer]:

@@ -39,7 +39,7 @@ from trainers.batches import Pack
 from trainers.layout import Layout
 from trainers.losses import LOSSES
 from trainers.micro import Micro, collate
-from trainers.model import CUDA, build, release, transformer_config, with_optimizer
+from trainers.model import CUDA, build, freeze, release, transformer_config, with_optimizer
 from trainers.spec import ModelSpec
 
 # Notices of Megatron and torch to their own developers, several a step.
@@ -70,6 +70,8 @@ class Setup:
     """Weight of the routers' load-balancing loss."""
     recompute: bool = False
     """Recompute activations in the backward pass."""
+    freeze: tuple[str, ...] = ()
+    """What is not trained: names in `trainers.model.FROZEN`."""
     seed: int = 0
 
 
@@ -123,6 +125,7 @@ class Worker:
         self.model = build(spec, self.config, setup.context)
         if weights_from_base:
             weights.load_hf(self.model, setup.base, spec, self.place, te=CUDA)
+        freeze(self.model, setup.freeze)
         self.ddp, self.optimizer = with_optimizer(self.model, self.config, setup.clip, setup.weight_decay)
         self._load: dict[int, Tensor] = {}
         self._watch_routers()
@@ -219,7 +222,7 @@ class Worker:
                 for bucket in buffer.buckets:
                     own = bucket.grad_data.chunk(group.size())[group.rank()].clone()
                     dist.all_gather_into_tensor(bucket.grad_data, own, group=group)
-        mine = {n: p.main_grad for n, p in self.model.named_parameters()}
+        mine = {n: p.main_grad if p.requires_grad else torch.zeros_like(p) for n, p in self.model.named_parameters()}
         found = {n: t.float().numpy() for n, t in weights.hf_tensors(mine, self.spec, self.place, te=CUDA)}
         return found if self.rank == 0 else None
 

@@ -77,6 +77,7 @@ def train_model(
         weight_decay=settings.weight_decay,
         aux_loss=settings.aux_loss,
         recompute=settings.recompute,
+        freeze=tuple(settings.freeze),
         seed=settings.seed,
     )
     name = stage.name

@@ -20,6 +20,7 @@ from prstack.settings import TrainerConfig
 from tests.trainers.models import make, make_packs
 from trainers import checkpoint
 from trainers.batches import Batches, read_packs, write_packs
+from trainers.hf_files import Reader
 from trainers.layout import Layout
 from trainers.loop import Diverged, Watch, learning_rate, train
 from trainers.worker import Setup
@@ -235,6 +236,26 @@ def test_kill_in_the_middle_then_again_gives_the_undisturbed_curve(local, tmp_pa
     for step, loss in curve:
         if int(step) in expected:
             assert float(loss) == expected[int(step)], step
+
+
+@pytest.mark.parametrize(("ranks", "layout"), [(1, Layout()), (2, Layout(2, ep=2)), (2, Layout(2, pp=2)), (2, Layout(2, tp=2))], ids=["one", "ep2", "pp2", "tp2"])
+def test_what_is_frozen_stays_and_the_rest_learns_as_before(local, pair, tmp_path: Path, ranks: int, layout: Layout) -> None:
+    make("qwen3_moe", tmp_path / "base", tie_word_embeddings=True)
+    group, gradients = {1: local, 2: pair}[ranks], []
+    for frozen in ((), ("router", "embeddings")):
+        group.setup(Setup(str(tmp_path / "base"), layout, clip=0.0, freeze=frozen))
+        group.step([[[p]] for p in make_packs(group.dp)], lr=0.0)
+        gradients.append(group.gradients())
+    still = [n for n in gradients[0] if n.endswith("mlp.gate.weight") or "embed_tokens" in n]
+    assert len(still) == 3
+    for name, g in gradients[0].items():
+        assert np.abs(gradients[1][name] - (0 if name in still else g)).max() <= 1e-6, name
+    seen = run(group, Setup(str(tmp_path / "base"), layout, freeze=("router", "embeddings")), tmp_path / "ck", steps=6, stop_at=3)
+    seen += run(group, Setup(str(tmp_path / "base"), layout, freeze=("router", "embeddings")), tmp_path / "ck", steps=6, resume=True)
+    assert losses(seen)[-1] < losses(seen)[0]
+    group.export(tmp_path / "out")
+    before, after = Reader(tmp_path / "base"), Reader(tmp_path / "out")
+    assert all(torch.equal(before.get(n), after.get(n)) == (n in still) for n in before.names())
 
 
 @pytest.mark.timeout(600)
