@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prstack import __version__, config
-from prstack.errors import UserError
+from prstack.errors import Terminated, UserError
 from prstack.settings import Config, SearchConfig, ServeConfig, ViewConfig
 
 
@@ -40,9 +40,10 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as e:
         print(f"prstack: {_printable(str(e))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("prstack: stopped; the same command takes the run up again", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as e:
+        what = f"stopped: {e}" if str(e) else "stopped"
+        print(f"prstack: {what}; the same command takes the run up again", file=sys.stderr)
+        return 143 if isinstance(e, Terminated) else 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -61,7 +62,7 @@ SHORT = {
 
 
 def _terminate(*_: object) -> None:
-    raise KeyboardInterrupt
+    raise Terminated
 
 
 def _dispatch(args: list[str]) -> int:
@@ -162,8 +163,10 @@ def _synthesize(c: Config, _: list[str]) -> int:
     return _stages(c, "synthesize", ["synthesize"])
 
 
-def _distill(c: Config, _: list[str]) -> int:
-    return _stages(c, "distill", ["distill"])
+def _distill(c: Config, targets: list[str]) -> int:
+    if targets and targets != ["import"]:
+        raise UserError(f"prstack distill {targets[0]}: expected import or settings (key=value)")
+    return _stages(c, "distill", ["import_trajectories" if targets else "distill"])
 
 
 def _sft(c: Config, flags: list[str]) -> int:
@@ -239,7 +242,12 @@ COMMANDS = {
     "synthesize": Command(
         "play episodes: behaviour histories → trajectories", (*MAKING, "world", "engine", "tools", "web", "agents", "synthesis", "tracking", "ray"), _synthesize
     ),
-    "distill": Command("trajectories → a training set", ("run_dir", "runs", "distill", "tools", "tracking", "ray"), _distill),
+    "distill": Command(
+        "trajectories → a training set; import takes others' conversations",
+        ("run_dir", "runs", "distill", "tools", "tracking", "ray"),
+        _distill,
+        "import",
+    ),
     "sft": Command("a training set → a fine-tuned model", ("run_dir", "runs", "trainer", "plan", "tracking", "ray"), _sft, flags=("--plan",)),
     "evaluate": Command(
         "models on held-out users, with live tools, beside controls",

@@ -132,6 +132,14 @@ class EngineConfig:
     """Sampling temperature; 0 is greedy."""
     top_p: Share = 1.0
     """Nucleus sampling; below 1 it sorts the vocabulary at each token, which costs a CPU engine a third of its speed."""
+    chat_template: Literal["prstack", "model"] = "prstack"
+    """How a vLLM engine writes prompts. `prstack`: in the format that training uses, whatever the model. `model`: by the chat template of the
+    checkpoint, tools included, for a model that was trained elsewhere (Qwen3, Hermes); one whose template shows no tools, or writes calls
+    in another form than <tool_call>, is refused. Such templates may rewrite earlier turns (Qwen3's drops old reasoning), so that prompts
+    do not grow by appending alone: what is sampled for training needs `prstack`."""
+    parallel_calls: bool = False
+    """Whether a turn may hold several tool calls where prstack decides it: in the grammar of constrained decoding, and in what is asked of
+    an endpoint. A turn that holds several anyway has all of them executed. The research prompt asks for one at a time (agents.prompts)."""
     vllm_args: dict[str, Any] = field(default_factory=dict)
     """Passed to vLLM's AsyncEngineArgs as they are (tensor_parallel_size, gpu_memory_utilization, …)."""
 
@@ -182,6 +190,10 @@ class AgentsConfig:
     """Wall time of an episode (termination `time`)."""
     user_attempts: Positive = 3
     """Personas, queries and rubrics made for a history before it is rejected by the gate."""
+    best_of: Positive = 1
+    """Draws of each report, at the same place of the conversation and with other seeds. The one with the highest verifiable rubric score stays, the
+    first among equals; the others are kept with it (`Step.alternatives`). Needs a temperature above 0. Plans and tool calls are drawn once: a
+    plan has no score before it is followed, and a call does something."""
     prompts: str | None = None
     """A folder whose templates replace those of the same name in prstack/prompts."""
     mistakes: MistakesConfig = field(default_factory=MistakesConfig)
@@ -199,37 +211,61 @@ class SynthesisConfig:
     """Episodes a committed part; a crash loses at most those in flight and one part."""
     max_retries: Natural = 3
     """Restarts of an episode whose actor or engine died, before it ends with `error`."""
+    grace: Seconds = 15.0
+    """After SIGTERM or Ctrl-C: seconds that the episodes in flight get to end. What lasts longer is played again by the next run."""
 
 
 @dataclass
 class FilterConfig:
-    """What a trajectory must be to train on. Thresholds are checked after the format."""
+    """What a trajectory must be to train on. Thresholds are checked after the format; docs/distillation.md says where each comes from."""
 
-    terminations: list[Literal["approved", "max_rounds", "max_tool_calls", "max_tokens", "time", "error"]] = field(
+    terminations: list[Literal["approved", "finished", "max_rounds", "max_tool_calls", "max_tokens", "time", "error"]] = field(
         default_factory=lambda: ["approved"]
     )
-    """Termination reasons that are kept."""
+    """Termination reasons that are kept. Episodes without a supervisor end with `finished`."""
+    held_out: bool = True
+    """Generated world: reject a trajectory whose needs belong to evaluation (`prstack.world.holdout`); turn it off for a
+    model that is not to be evaluated, with world.split=all."""
+    evaluation: list[str] = field(default_factory=list)
+    """Files or folders (JSONL or Parquet) of what evaluation asks: rows with `query`, `user_id`, `product_ids`, or trajectories. What shares
+    a user, a query or a recommended product with them is rejected (`prstack.distill.contamination`)."""
+    max_overlap: Share = 0.5
+    """Share of an evaluation query's words that stand in sequences of 8 words of a trajectory as well."""
+    min_rounds: Natural = 1
+    """Reports written, the final one included: 2 keeps only episodes whose report was improved."""
+    max_rounds: Positive = 4
+    """More reports: the task was never understood."""
     min_tool_calls: Natural = 2
     """Fewer tool calls: no research was done (the paper drops these as well)."""
     max_tool_calls: Positive = 64
     """More tool calls: the agent was lost."""
     max_tool_error_rate: Share = 0.34
     """Share of tool calls that failed."""
-    max_repetition: Share = 0.3
+    max_repetition: Share = 0.4
     """Share of repeated 8-word sequences within what the research agent wrote."""
+    language: Literal["en", "de", "es", "fr", "it", "nl", "pt", "any"] = "en"
+    """Language of what the research agent wrote; `any` asks for none."""
     min_report_words: Natural = 15
     """Shorter reports say nothing."""
     max_report_words: Positive = 1500
     """Longer reports ramble."""
+    min_cited: Share = 1.0
+    """Share of the product and page ids and web addresses in the final report that a tool result shows."""
     min_grounding: Share = 0.9
     """Share of the final report's claims that a tool result supports."""
+    max_contradicted: Natural = 0
+    """Claims of the final report that are not what a tool result shows."""
     min_products: Natural = 1
     """Distinct products that the final report pitches and a tool returned (E.Prod)."""
-    min_score: Share = 0.6
+    min_score: Share = 0.7
     """Verifiable rubric score of the final report."""
-    held_out: bool = True
-    """Generated world: reject a trajectory whose needs belong to evaluation (`prstack.world.holdout`); turn it off for a
-    model that is not to be evaluated, with world.split=all."""
+    max_broken: Natural = 0
+    """Needs of the rubric that the products of the final report are seen to break."""
+    max_similarity: Share = 0.8
+    """Similarity (estimated Jaccard index of 5-word sequences) to a kept trajectory above which a later one is a near-duplicate."""
+    min_corrected: Share = 0.2
+    """Share of the kept that hold a corrected mistake. While there are fewer, those stay that `rounds`, `tool_errors` or `repetition` alone
+    would reject, so that filtering does not remove what reflection is learned from."""
     extra: list[str] = field(default_factory=list)
     """Import paths (`package.module:function`) of your own filters: Trajectory → None or (reason, detail)."""
 
@@ -239,11 +275,21 @@ class DistillConfig:
     """From trajectories to a training set."""
 
     input: str | None = None
-    """File or folder of trajectories (Parquet or JSONL). Default: the run's synthesis stage."""
+    """File or folder of trajectories (Parquet or JSONL). Default: the run's synthesis stage. For `prstack distill import`: of others'
+    conversations."""
     tokenizer: str = "smollm2-135m-instruct"
     """Tokenizer of the model to train: the same names as engine.model."""
     context: Positive = 8192
     """Length of a packed sequence, in tokens. Longer trajectories are rejected and counted."""
+    more_contexts: list[Positive] = field(default_factory=list)
+    """Further lengths to pack for, each into packed_<length>/. The data set then holds what fits the longest of all; what is longer than
+    one context is left out of its packs alone, and counted there."""
+    chat_template: Literal["prstack", "qwen3"] = "prstack"
+    """Template of the tokens. `qwen3` is for Qwen3 checkpoints that are used with their own template."""
+    preference_margin: typing.Annotated[float, Check(gt=0, le=1)] = 0.05
+    """Least lead in rubric score of a chosen report over a rejected one (preferences/)."""
+    layouts: list[Literal["jsonl", "ms_swift", "llama_factory"]] = field(default_factory=lambda: ["jsonl"])
+    """Copies of the data set in the layouts of other trainers, beside dataset/. One that is named later is added to a finished stage."""
     wrong_actions: Literal["keep_corrected", "drop"] = "keep_corrected"
     """Whether corrected tool calls stay, followed by a reflection, or go with their results."""
     filters: FilterConfig = field(default_factory=FilterConfig)

@@ -8,7 +8,8 @@ How a conversation becomes tokens:
 
 Invariants (asserted by the tests):
 - Append-only: the tokens of the first n >= 1 messages are a prefix of the tokens of all, because every message begins
-  with a special token and no piece depends on another.
+  with a special token and no piece depends on another. Under the template `qwen3`, tool messages in a row form one turn,
+  as that model knows them; there it holds for every n at which a turn ends.
 - What is sampled is what is trained: `prompt(messages)` + the tokens of an assistant turn are a prefix of
   `render(messages + [turn])`, because a cut lies exactly between them.
 - The mask is 1 on an assistant turn, its end-of-turn token included, and 0 everywhere else.
@@ -34,6 +35,8 @@ from tokenizers import Tokenizer
 from prstack.errors import UserError
 
 TEMPLATE = Path(__file__).parent / "templates" / "prstack.jinja"
+TEMPLATES = {"prstack": TEMPLATE, "qwen3": TEMPLATE.with_name("qwen3.jinja")}
+"""Chat templates by name: prstack's own, and Qwen3's with what training needs (`distill.chat_template`)."""
 START_OF_TURN, END_OF_TURN = "<|im_start|>", "<|im_end|>"
 
 # Lone surrogates cannot occur in text that can be encoded, so they can mark places in it.

@@ -6,8 +6,8 @@ fault; its kinds:
 - `role`: a role, an order of turns or a message key that training must not see; `query`: the user turn is not the query.
 - `voice`: the supervision speaks, or is spoken of; `marker`: markup of the dialogue, or a verdict, inside a text.
 - `call_lost`, `call_invented`, `call_changed`, `call_order`, `call_kept`: the tool calls are those of the trajectory, in its
-  order; corrected ones only where the policy keeps them, or where something later relies on their results.
-- `result_changed`, `result_order`: each call is followed by its own result, as it was.
+  order and its turns; corrected ones only where the policy keeps them, or where something later relies on their results.
+- `result_changed`, `result_order`: the calls of a turn are followed by their own results, as they were.
 - `duplicate`: the same call twice, where none of the two is a corrected one that the policy keeps.
 - `lost_evidence`: a later call or the report names what only a call that was dropped had shown.
 - `content_changed`: what a tool-call turn says besides its call is not the plan and its own words; `plan_lost`.
@@ -98,8 +98,10 @@ class _Episode:
         self.id = trajectory.id
         self.research: list[Step] = []
         self.revised: dict[int, Verdict] = {}
+        self.turns: list[int] = []  # of each research step: the first step of its assistant turn
         for step in trajectory.steps:
             if step.role == "research":
+                self.turns.append(self.turns[-1] if step.joined and self.turns else len(self.research))
                 self.research.append(step)
             elif step.verdict and step.verdict.decision == "revise":
                 self.revised.setdefault(len(self.research) - 1, step.verdict)
@@ -110,6 +112,7 @@ class _Episode:
 
 def _shape(trajectory: Trajectory, messages: list[dict]) -> list[Violation]:
     roles = [m.get("role") for m in messages]
+    owed = 0  # results of the last assistant turn's calls that did not come yet
     if roles[:2] != ["system", "user"]:
         return [Violation("role", f"the conversation begins with {roles[:2]}")]
     for i, m in enumerate(messages):
@@ -122,10 +125,11 @@ def _shape(trajectory: Trajectory, messages: list[dict]) -> list[Violation]:
         if m["role"] == "assistant" and i > 2 and roles[i - 1] == "assistant":
             return [Violation("result_order", f"message {i}: no tool result between two assistant turns")]
         calls = m.get("tool_calls")
-        if calls is not None and (len(calls) != 1 or set(calls[0]) != {"type", "id", "function"}):
-            return [Violation("role", f"message {i}: an assistant turn makes one well-formed tool call")]
-        if m["role"] == "tool" and not messages[i - 1].get("tool_calls"):
+        if calls is not None and (not calls or any(set(c) != {"type", "id", "function"} for c in calls)):
+            return [Violation("role", f"message {i}: the tool calls of an assistant turn are not well-formed")]
+        if m["role"] == "tool" and not owed:
             return [Violation("result_order", f"message {i}: a tool result without a call before it")]
+        owed = owed - 1 if m["role"] == "tool" else len(calls or [])
     if roles[-1] != "assistant":
         return [Violation("report_changed", "the conversation does not end with the agent's report")]
     if messages[1]["content"] != trajectory.query:
@@ -148,11 +152,17 @@ def _report(trajectory: Trajectory, assistant: list[dict]) -> list[Violation]:
 def _calls(episode: _Episode, messages: list[dict], policy: str) -> list[Violation]:
     out: list[Violation] = []
     kept: list[str] = []
+    seen: set[int] = set()
     for i, m in enumerate(messages):
-        for call in m.get("tool_calls") or []:
+        calls = m.get("tool_calls") or []
+        here = {episode.turns[episode.calls[c["id"]][0]] for c in calls if c["id"] in episode.calls}
+        if len(here) > 1 or here & seen:
+            out.append(Violation("call_order", f"message {i}: its calls are not those of one turn of the agent"))
+        seen |= here
+        for n, call in enumerate(calls, 1):
             out += _call(episode, call)
             kept.append(call["id"])
-            result = messages[i + 1] if i + 1 < len(messages) else {}
+            result = messages[i + n] if i + n < len(messages) else {}
             if result.get("role") != "tool" or result.get("tool_call_id") != call["id"]:
                 out.append(Violation("result_order", f"call {call['id']} is not followed by its result"))
             elif call["id"] in episode.calls:
@@ -236,7 +246,8 @@ def _contents(episode: _Episode, assistant: list[dict]) -> list[Violation]:
         for call in m.get("tool_calls") or []:
             if call["id"] not in episode.calls:
                 continue
-            allowed = _sentences(episode.calls[call["id"]][1].content)
+            head = episode.research[episode.turns[episode.calls[call["id"]][0]]]
+            allowed = _sentences(episode.calls[call["id"]][1].content) | (_sentences(head.content) if head.tool_call else set())
             if n == 0 and episode.plan:
                 allowed |= _sentences(episode.plan.content)
             if new := _sentences(m["content"]) - allowed:
@@ -300,7 +311,7 @@ def _reflections(episode: _Episode, assistant: list[dict]) -> list[Violation]:
 def _better(episode: _Episode, i: int, place: dict[str, int], last: int) -> int | None:
     """The assistant turn that holds the better action after the corrected step i; None when nothing followed."""
     state = episode.research[i].state
-    later = episode.research[i + 1 :]
+    later = [s for j, s in enumerate(episode.research) if j > i and episode.turns[j] != episode.turns[i]]
     if state == "plan":
         return 0 if any(s.state == "plan" for s in later) else None
     for step in later:

@@ -1,4 +1,4 @@
-"""One trajectory through the whole of distillation: filter → internalise → check → render → length.
+"""One trajectory through the whole of distillation: filter → internalise → check → render → length → signature.
 
 The order is fixed; the first step that refuses decides, and its name and reason go with the rejected record. Nothing here
 knows of Ray: `Distiller` is a function of one record, made once per worker.
@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prstack.dialogue.render import Renderer
-from prstack.distill import checker, filters
-from prstack.distill.episode import tool_steps
+from prstack.dialogue.render import TEMPLATES, Renderer
+from prstack.distill import checker, filters, preferences
+from prstack.distill.episode import tool_steps, turns
 from prstack.distill.export import dataset_row
 from prstack.distill.internalise import internalise
+from prstack.distill.near import signature
+from prstack.distill.selection import NEAR_DUPLICATES
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.verdicts import spoken_verdicts
 from prstack.settings import DistillConfig
@@ -21,7 +23,7 @@ from prstack.store.records import adapter
 from prstack.types import Rejected, Trajectory
 
 STAGE = "distill"
-AFTER_FILTERS = ("internalise", "render", "context")
+AFTER_FILTERS = ("internalise", "render", "context", NEAR_DUPLICATES)
 """The steps that follow the filters."""
 
 
@@ -35,37 +37,47 @@ class Frame:
 
 @dataclass(slots=True)
 class Outcome:
-    """Either `rejected`, or a row of the data set with its tokens."""
+    """Either `rejected`, or a row of the data set with its tokens, its signature and its preference pairs; or both, where a lenient filter alone
+    rejects a trajectory in which a mistake was corrected (`prstack.distill.selection` decides)."""
 
     id: str
     rejected: Rejected | None = None
     row: dict = field(default_factory=dict)
     input_ids: list[int] = field(default_factory=list)
     loss_mask: list[int] = field(default_factory=list)
+    pairs: list[dict] = field(default_factory=list)
+    signature: list[int] = field(default_factory=list)
 
 
 class Distiller:
     def __init__(self, config: DistillConfig, tokenizer: Path | str, frame: Frame):
         """Raises UserError for a tokenizer that cannot be read and for a filter that cannot be imported."""
         self.config, self.frame = config, frame
-        self.renderer = Renderer(tokenizer)
+        self.renderer = Renderer(tokenizer, TEMPLATES[config.chat_template])
+        self.longest = max([config.context, *config.more_contexts])
         self.filters = filters.chain(config.filters)
 
     def __call__(self, t: Trajectory) -> Outcome:
         size = self.count(t)
+        lenient: Outcome | None = None
+        spared = ""
         for name, keep in self.filters.items():
             if rejection := keep(t):
-                return self._reject(t, name, rejection, size)
+                out = lenient or self._reject(t, name, rejection, size)
+                if name not in filters.LENIENT or not self.config.filters.min_corrected or not any(turn.corrected for turn in turns(t)):
+                    return out
+                lenient, spared = out, spared or name
         made = internalise(t, self.frame.system, self.config.wrong_actions)
         if found := checker.violations(t, made.messages, self.config.wrong_actions):
-            return self._reject(t, "internalise", (f"internalise:{found[0].kind}", found[0].detail), size)
+            return lenient or self._reject(t, "internalise", (f"internalise:{found[0].kind}", found[0].detail), size)
         try:
             rendered = self.renderer.render(made.messages, self.frame.tools)
         except ValueError as e:
-            return self._reject(t, "render", ("render", str(e)), size)
+            return lenient or self._reject(t, "render", ("render", str(e)), size)
         length = len(rendered.input_ids)
-        if length > self.config.context:
-            return self._reject(t, "context", ("too_long", f"{length} tokens, a pack holds {self.config.context}"), size)
+        if length > self.longest:
+            return lenient or self._reject(t, "context", ("too_long", f"{length} tokens, a pack holds {self.longest}"), size)
+        paired = preferences.pairs(t, self.frame.system, self.frame.tools, self.config.wrong_actions, self.config.preference_margin, self._length, self.longest)
         accepted, refused = spoken_on_opened(t)
         row = dataset_row(
             t,
@@ -77,11 +89,20 @@ class Distiller:
             dropped_calls=made.dropped_calls,
             accepted=accepted,
             refused=refused,
+            pairs=len(paired.rows),
+            unpaired=paired.unpaired,
             tokens=length,
             learned_tokens=sum(rendered.loss_mask),
             source_tokens=size,
+            spared=spared,
         )
-        return Outcome(t.id, None, row, rendered.input_ids, rendered.loss_mask)
+        rejected = lenient.rejected if lenient and made.reflections else None
+        if lenient and not rejected:
+            return lenient
+        return Outcome(t.id, rejected, row, rendered.input_ids, rendered.loss_mask, paired.rows, signature(made.messages))
+
+    def _length(self, messages: list[dict]) -> int:
+        return len(self.renderer.render(messages, self.frame.tools).input_ids)
 
     def count(self, t: Trajectory) -> int:
         """Tokens of what the research agent wrote and the tools answered, as they stand in the trajectory."""

@@ -4,13 +4,19 @@ A filter is a pure function (Trajectory, FilterConfig) → None when it keeps th
 order of FILTERS, the format first, because the others rely on it; the first that rejects decides. Users add their own by
 import path (`filters.extra`): functions Trajectory → None | (reason, detail), which run last.
 
+Near-duplicates and the floor on corrected mistakes are no filters of one record: `prstack.distill.selection`.
+
 Scores are computed anew from the final report and the tool results, never taken from the record.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
+from prstack.distill import form, wording
+from prstack.distill.citing import unshown
+from prstack.distill.contamination import contaminated, read_reference
 from prstack.distill.episode import last_of, tool_steps
 from prstack.errors import UserError
 from prstack.plugins import import_callable
@@ -28,73 +34,29 @@ Rejection = tuple[str, str]
 """(reason, detail): the reason is a short name that the funnel counts by."""
 Filter = Callable[[Trajectory, FilterConfig], Rejection | None]
 
-
-
-# --- format --------------------------------------------------------------------------------------------------
-def format_valid(t: Trajectory, config: FilterConfig) -> Rejection | None:
-    """The steps form a whole episode: plan, tool calls and reports, each followed by its verdict, a report at the end."""
-    if not t.steps:
-        return "format:no_steps", f"the episode ended ({t.termination}) before its first step: {t.detail}".rstrip(": ")
-    if problem := _order(t.steps) or _calls(t.steps) or _reports(t):
-        return f"format:{problem[0]}", problem[1]
-    return None if t.query.strip() else ("format:no_query", "the query is empty")
-
-
-def _order(steps: list[Step]) -> Rejection | None:
-    phases = {"plan": ("plan", "toolcall", "report"), "toolcall": ("toolcall", "report"), "report": ("toolcall", "report")}
-    before: Step | None = None
-    state = "plan"
-    for i, step in enumerate(steps):
-        if step.role == "research":
-            if before is not None and before.role == "research":
-                return "no_verdict", f"step {i - 1} has no verdict after it"
-            if step.state not in phases[state]:
-                return "order", f"step {i}: {step.state} after {state}"
-            state = step.state
-        elif step.role == "supervisor":
-            if before is None or before.role != "research" or step.state != before.state or step.verdict is None:
-                return "order", f"step {i}: a verdict must follow a step of the research agent in the same state"
-        else:
-            return "order", f"step {i} is by the role {step.role}"
-        before = step
-    if steps[0].state != "plan":
-        return "no_plan", "the episode does not begin with a plan"
-    return None
-
-
-def _calls(steps: list[Step]) -> Rejection | None:
-    ids: set[str] = set()
-    for i, step in enumerate(steps):
-        call, result = step.tool_call, step.tool_result
-        if (call is None) != (result is None):
-            return "unpaired_call", f"step {i} has a tool call without its result, or the reverse"
-        if call and (step.role != "research" or step.state != "toolcall"):
-            return "misplaced_call", f"step {i} ({step.role}, {step.state}) calls a tool"
-        if call and result and result.call_id != call.id:
-            return "unpaired_call", f"step {i}: the result answers {result.call_id!r}, the call is {call.id!r}"
-        if call and (not call.id or call.id in ids):
-            return "call_ids", f"step {i}: call id {call.id!r} is empty or was used before"
-        if call:
-            ids.add(call.id)
-    return None
-
-
-def _reports(t: Trajectory) -> Rejection | None:
-    research = [s for s in t.steps if s.role == "research"]
-    if research[-1].state != "report":
-        return "no_report", f"the episode ended ({t.termination}) without a report: {t.detail}".rstrip(": ")
-    final = research[-1].content
-    if not (final.startswith("<report>") and final.endswith("</report>") and final.count("<report>") == 1):
-        return "report_tags", f"the final report is not between <report> and </report>: {final[:80]!r}"
-    if not t.reports or t.reports[-1] != final:
-        return "report_mismatch", "the last of `reports` is not what the last report step says"
-    return None
+_WORD = re.compile(r"\w+")
 
 
 # --- episode -------------------------------------------------------------------------------------------------
+def format_valid(t: Trajectory, config: FilterConfig) -> Rejection | None:
+    """The steps form a whole episode (`prstack.distill.form`)."""
+    found = form.fault(t)
+    return (f"format:{found[0]}", found[1]) if found else None
+
+
 def termination(t: Trajectory, config: FilterConfig) -> Rejection | None:
     """The episode ended for one of the reasons that are kept."""
     return None if t.termination in config.terminations else (f"termination:{t.termination}", t.detail)
+
+
+def rounds(t: Trajectory, config: FilterConfig) -> Rejection | None:
+    """Reports that were written, the final one included."""
+    n = len(t.reports)
+    if n < config.min_rounds:
+        return "too_few_rounds", f"{n} reports, at least {config.min_rounds} are needed"
+    if n > config.max_rounds:
+        return "too_many_rounds", f"{n} reports, at most {config.max_rounds} are kept"
+    return None
 
 
 def tool_calls(t: Trajectory, config: FilterConfig) -> Rejection | None:
@@ -108,31 +70,54 @@ def tool_calls(t: Trajectory, config: FilterConfig) -> Rejection | None:
 
 
 def tool_errors(t: Trajectory, config: FilterConfig) -> Rejection | None:
-    """Share of tool calls that failed."""
+    """Share of tool calls that failed, by their mark or by what they say."""
     steps = tool_steps(t)
-    failed = sum(not s.tool_result.ok for s in steps)
+    failed = sum(not s.tool_result.ok or s.tool_result.text.startswith("error:") for s in steps)
     if steps and failed / len(steps) > config.max_tool_error_rate:
         return "tool_errors", f"{failed} of {len(steps)} tool calls failed"
     return None
 
 
 def repetition(t: Trajectory, config: FilterConfig) -> Rejection | None:
-    """Share of word sequences that the agent wrote more than once.
+    """No words or syllables in a row again and again, and few word sequences that the agent wrote more than once.
 
     Over the plan that was followed, the tool-call turns and the final report: a revised plan or report repeats its first
     version by nature, and neither stays in the training conversation.
     """
-    written = [s for s in t.steps if s.role == "research" and s.state == "toolcall"]
-    written += [s for s in (last_of(t, "plan"), last_of(t, "report")) if s]
-    share = repeated(text for s in written for text in (s.reasoning, s.content))
+    turns = _turns_that_stay(t)
+    for step in turns:
+        for text in (step.reasoning, step.content, step.tool_call.arguments if step.tool_call else ""):
+            if unit := wording.run_in(text):
+                return "repetition:run", f"{unit[:80]!r} again and again, in a {step.state} turn"
+    share = repeated(text for s in turns for text in (s.reasoning, s.content))
     if share > config.max_repetition:
         return "repetition", f"{share:.0%} of the {NGRAM}-word sequences are repeated, at most {config.max_repetition:.0%} are kept"
     return None
 
 
+def language(t: Trajectory, config: FilterConfig) -> Rejection | None:
+    """Every turn that stays is in the wanted language, and of words."""
+    if config.language == "any":
+        return None
+    turns = _turns_that_stay(t)
+    for step in turns:
+        text = f"{step.reasoning}\n{step.content}"
+        if step.state != "report" and wording.lacks(text, config.language, few=0):
+            return "language:other", f"no word that is common in {config.language!r} in a {step.state} turn: {text.strip()[:80]!r}"
+        if word := wording.no_word(text):
+            return "language:no_word", f"{word[:80]!r} in a {step.state} turn is no word"
+        if letters := wording.foreign_letters(text):
+            return "language:script", f"{letters} letters of another script in a {step.state} turn: {text.strip()[:80]!r}"
+        if other := wording.other_language(text, config.language):
+            return "language:other", f"a {step.state} turn is in {other!r}, {config.language!r} is wanted: {text.strip()[:80]!r}"
+    if wording.lacks(text := "\n".join(f"{s.reasoning}\n{s.content}" for s in turns), config.language):
+        return "language:other", f"hardly a word that is common in {config.language!r}: {text.strip()[:80]!r}"
+    return None
+
+
 def report_length(t: Trajectory, config: FilterConfig) -> Rejection | None:
     """Words of the final report, without its tags."""
-    n = len(report_body(_report(t)).split())
+    n = len(_WORD.findall(report_body(_report(t))))
     if n < config.min_report_words:
         return "report_too_short", f"{n} words, at least {config.min_report_words} are needed"
     if n > config.max_report_words:
@@ -147,7 +132,7 @@ def held_out(t: Trajectory, config: FilterConfig) -> Rejection | None:
     if not config.held_out or t.world != "generated":
         return None
     category = t.persona.category
-    if held_out_category(category):
+    if held_out_category(category) or held_out_category(f"{category}s"):
         return "held_out_category", f"{category} belong to evaluation"
     for items in (t.persona.needs, [i for i in t.rubric if i.type in rubric.CONSTRAINTS]):
         attributes = sorted({item.attribute for item in items} - {""})
@@ -156,13 +141,32 @@ def held_out(t: Trajectory, config: FilterConfig) -> Rejection | None:
     return None
 
 
+def contamination(t: Trajectory, config: FilterConfig) -> Rejection | None:
+    """It shares no user, query or recommended product with what evaluation asks (`prstack.distill.contamination`)."""
+    if not config.evaluation:
+        return None
+    found = contaminated(t, read_reference(tuple(config.evaluation)), config.max_overlap)
+    return (f"contamination:{found[0]}", found[1]) if found else None
+
+
 # --- scores --------------------------------------------------------------------------------------------------
+def citations(t: Trajectory, config: FilterConfig) -> Rejection | None:
+    """Share of what the final report points at, as products, pages and web addresses, that a tool result shows."""
+    missing, cited = unshown(parse_report(_report(t)), Evidence.from_steps(t.steps))
+    if missing and 1 - len(missing) / cited < config.min_cited:
+        return "citations", f"{', '.join(missing[:3])}: in no tool result ({len(missing)} of {cited} cited)"
+    return None
+
+
 def grounding(t: Trajectory, config: FilterConfig) -> Rejection | None:
-    """Share of the final report's claims that a tool result supports."""
+    """Share of the final report's claims that a tool result supports, and number of those that one contradicts."""
     found = ground(parse_report(_report(t)), Evidence.from_steps(t.steps))
     if found.precision < config.min_grounding:
         bad = next((f"{f.product_id}: {f.name}: {f.value} is {f.status}" for f in found.findings if f.status != "supported"), "no claims")
         return "grounding", f"{found.precision:.0%} of the claims are supported, at least {config.min_grounding:.0%} are needed ({bad})"
+    if found.contradicted > config.max_contradicted:
+        bad = next(f"{f.product_id}: {f.name}: {f.value}" for f in found.findings if f.status == "contradicted")
+        return "grounding:contradicted", f"{found.contradicted} claims are not what a tool result shows ({bad})"
     return None
 
 
@@ -175,10 +179,13 @@ def products(t: Trajectory, config: FilterConfig) -> Rejection | None:
 
 
 def score(t: Trajectory, config: FilterConfig) -> Rejection | None:
-    """Verifiable rubric score of the final report."""
-    value = rubric_score(t)
-    if value < config.min_score:
-        return "score", f"rubric score {value:.2f}, at least {config.min_score:.2f} is needed"
+    """Verifiable rubric score of the final report, and number of needs that its products break."""
+    found = rubric.score(_report(t), t.rubric, Evidence.from_steps(t.steps))
+    if found.score < config.min_score:
+        return "score", f"rubric score {found.score:.2f}, at least {config.min_score:.2f} is needed"
+    broken = [r.evidence for i, r in zip(t.rubric, found.items, strict=True) if r.status == "violated" and i.type in rubric.CONSTRAINTS]
+    if len(broken) > config.max_broken:
+        return "score:broken_need", f"{len(broken)} needs are broken ({broken[0]})"
     return None
 
 
@@ -191,26 +198,40 @@ def _report(t: Trajectory) -> str:
     return t.reports[-1] if t.reports else ""
 
 
+def _turns_that_stay(t: Trajectory) -> list[Step]:
+    """The tool-call turns, the plan that was followed and the final report."""
+    acts = [s for s in t.steps if s.role == "research" and s.state == "toolcall"]
+    return acts + [s for s in (last_of(t, "plan"), last_of(t, "report")) if s]
+
+
 FILTERS: dict[str, Filter] = {
     "format": format_valid,
     "termination": termination,
     "held_out": held_out,
+    "contamination": contamination,
+    "rounds": rounds,
     "tool_calls": tool_calls,
     "tool_errors": tool_errors,
     "repetition": repetition,
+    "language": language,
     "report_length": report_length,
+    "citations": citations,
     "grounding": grounding,
     "products": products,
     "score": score,
 }
 """Name → filter, in the order in which they run."""
+LENIENT = ("rounds", "tool_errors", "repetition")
+"""Filters that look at how the agent went about it; mistakes that were corrected make them reject."""
 
 
 def chain(config: FilterConfig) -> dict[str, Callable[[Trajectory], Rejection | None]]:
     """Every filter of a configuration by name, in order; a user's own goes by its import path.
 
-    Raises UserError for an import path that leads nowhere.
+    Raises UserError for an import path that leads nowhere, and for a reference of `evaluation` that cannot be read.
     """
+    if config.evaluation:
+        read_reference(tuple(config.evaluation))
     out: dict[str, Callable[[Trajectory], Rejection | None]] = {
         name: (lambda t, f=f: f(t, config)) for name, f in FILTERS.items()
     }

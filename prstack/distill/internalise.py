@@ -3,7 +3,7 @@
 1. Supervisor turns vanish.
 2. The plan that was followed opens the content of the first tool-call turn; earlier plans vanish.
 3. A report that was revised vanishes.
-4. A corrected tool call stays with its result (`keep_corrected`) or goes (`drop`). It goes in any case when no trainer can
+4. Tool calls of one turn stay one turn. A corrected tool call stays with its result (`keep_corrected`) or goes (`drop`). It goes in any case when no trainer can
    hold it (no call at all, or arguments that are no JSON object), and stays in any case when a later turn relies on an id
    that only its result shows.
 5. Every correction that something better followed becomes a reflection at the head of the reasoning of the next turn that
@@ -69,24 +69,35 @@ def internalise(trajectory: Trajectory, system: str, wrong_actions: Policy) -> I
     if plans:
         pending.reasoning.append(without_supervision(plans[-1].step.reasoning))
         pending.content.append(without_supervision(plans[-1].step.content))
-    for i, turn in enumerate(acts):
-        last = i == len(acts) - 1
+    for group in _groups(acts):
+        last = group[-1] == len(acts) - 1
+        turn = acts[group[0]]
         if turn.step.state == "report":
             if last:
                 out.messages.append(_report_message(turn, pending.take()))
             elif turn.corrected:
-                pending.reasoning.append(reflect(turn.verdict, "report", trajectory.id, len(plans) + i))
+                pending.reasoning.append(reflect(turn.verdict, "report", trajectory.id, len(plans) + group[0]))
                 out.reflections += 1
             continue
-        stays = _stays(turn, acts[i + 1 :], acts, wrong_actions)
-        if stays:
-            out.messages += _call_messages(turn, pending.take())
-        elif turn.step.tool_call:
-            out.dropped_calls += 1
-        if turn.corrected and not last:
-            pending.reasoning.append(reflect(turn.verdict, "toolcall", trajectory.id, len(plans) + i, dropped=not stays))
-            out.reflections += 1
+        stay = [i for i in group if _stays(acts[i], acts[i + 1 :], acts, wrong_actions)]
+        if stay:
+            out.messages += _call_messages(turn.step, [acts[i].step for i in stay], pending.take())
+        out.dropped_calls += sum(acts[i].step.tool_call is not None for i in group if i not in stay)
+        for i in group:
+            if acts[i].corrected and not last:
+                pending.reasoning.append(reflect(acts[i].verdict, "toolcall", trajectory.id, len(plans) + i, dropped=i not in stay))
+                out.reflections += 1
     return out
+
+
+def _groups(acts: list[Turn]) -> list[list[int]]:
+    """The positions of the steps that stand in one assistant turn, for each of them."""
+    groups: list[list[int]] = []
+    for i, act in enumerate(acts):
+        if not groups or not act.step.joined:
+            groups.append([])
+        groups[-1].append(i)
+    return groups
 
 
 def is_json_object(arguments: str) -> bool:
@@ -128,14 +139,14 @@ def _shown(step: Step) -> set[tuple[str, str]]:
     return listed | {("opened", page.id)} if page else listed
 
 
-def _call_messages(turn: Turn, before: _Pending) -> list[dict]:
-    step = turn.step
+def _call_messages(head: Step, calls: list[Step], before: _Pending) -> list[dict]:
+    """A turn with those of its calls that stay. `head`: its first step, which says what the turn says; a malformed one says nothing."""
     message = _assistant(
-        _join([*before.reasoning, without_supervision(step.reasoning)]),
-        _join([*before.content, without_supervision(step.content)]),
+        _join([*before.reasoning, without_supervision(head.reasoning)]),
+        _join([*before.content, without_supervision(head.content if head.tool_call else "")]),
     )
-    message["tool_calls"] = [tool_call_message(step.tool_call)]
-    return [message, tool_message(step)]
+    message["tool_calls"] = [tool_call_message(step.tool_call) for step in calls]
+    return [message, *(tool_message(step) for step in calls)]
 
 
 def _report_message(turn: Turn, before: _Pending) -> dict:

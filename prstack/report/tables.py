@@ -124,7 +124,8 @@ def funnel_rows(funnel: dict[str, Any]) -> list[dict[str, Any]]:
         rejected, examples = stage.get("rejected") or {}, stage.get("examples") or {}
         if not isinstance(rejected, dict):
             rejected = {"rejected": rejected} if rejected else {}
-        reasons = [{"reason": r, "count": n, "examples": [str(i) for i in examples.get(r, [])]} for r, n in rejected.items()]
+        details = stage.get("details") or {}
+        reasons = [{"reason": r, "count": n, "examples": [str(i) for i in examples.get(r, [])], "details": details.get(r, [])} for r, n in rejected.items()]
         out.append(
             {
                 "name": stage["name"],

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from prstack.config import to_dict
-from prstack.dialogue.render import TEMPLATE, Renderer
+from prstack.dialogue.render import TEMPLATES, Renderer
 from prstack.distill.export import plain_message
 from prstack.distill.packing import PACKED_SCHEMA, TOKENS_SCHEMA, pack
 from prstack.distill.shuffle import exchange, shuffled
@@ -24,7 +24,7 @@ from prstack.errors import UserError
 from prstack.report.tracking import Tracker
 from prstack.settings import Config
 from prstack.stages.distill import PACKED_PART_TOKENS, content_of
-from prstack.stages.sft import material
+from prstack.stages.sft import Material, material
 from prstack.stages.training import train_model, training_inputs
 from prstack.store.parts import Parts
 from prstack.store.records import data_files
@@ -40,8 +40,8 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     conversations are not there or no two of a category have different queries."""
     m, settings = material(config, run), config.trainer
     files = data_files(m.packs.parent / "dataset", f"{NAME}: the conversations that the packs were made from")
-    context = m.distilled.config["context"] if m.distilled else settings.context
-    inputs = training_inputs(config, m.base, files) | {"template": content_of([TEMPLATE]), "context": context}
+    context, template = rendered_for(m, settings.context)
+    inputs = training_inputs(config, m.base, files) | {"template": content_of([template]), "context": context}
     stage = run.stage(NAME, inputs, to_dict(settings))
     if stage.done:
         print(f"{NAME}: trained already, {stage.folder / 'model'}", flush=True)
@@ -50,11 +50,20 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     if not queries:
         raise UserError(f"{NAME}: no category has two conversations with different queries; make more episodes, or leave {NAME} out of evaluation.subjects")
     tokens = Parts(stage.folder / "tokens", schema=TOKENS_SCHEMA)
-    _render(files, queries, Renderer(m.base), context, tokens)
+    _render(files, queries, Renderer(m.base, template), context, tokens)
     packed = Parts(stage.folder / "packed", schema=PACKED_SCHEMA, flush_every=max(1, PACKED_PART_TOKENS // context))
     pack(tokens, packed, tokens.ids, context, lambda _: None)
     counts = {"conversations": len(tokens), "left_out": _number(files) - len(tokens)}
     return train_model(config, m.base, packed.folder, stage, tracker, counts)
+
+
+def rendered_for(m: Material, otherwise: int) -> tuple[int, Path]:
+    """The context that the packs were made for, and the template of their tokens; where it is not known who made them, `otherwise` and
+    prstack's own."""
+    if m.distilled is None:
+        return otherwise, TEMPLATES["prstack"]
+    _, _, further = m.packs.name.partition("packed_")
+    return int(further or m.distilled.config["context"]), TEMPLATES[m.distilled.config.get("chat_template", "prstack")]
 
 
 def _render(files: list[Path], queries: dict[str, str], renderer: Renderer, context: int, tokens: Parts) -> None:

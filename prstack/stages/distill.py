@@ -1,34 +1,37 @@
-"""`prstack distill`: trajectories → a training set with its packs, its funnel and its card."""
+"""`prstack distill`: trajectories → a training set with its preference pairs, packs, layouts, funnel and card."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from tqdm import tqdm
 
 from prstack import __version__
 from prstack.config import fingerprint, to_dict
-from prstack.dialogue.render import TEMPLATE
-from prstack.distill import export, funnel, packing
+from prstack.dialogue.render import TEMPLATES
+from prstack.distill import card, funnel, layouts, packing
+from prstack.distill.contamination import KEY as EVALUATION
 from prstack.distill.distiller import AFTER_FILTERS, Frame
 from prstack.distill.filters import chain
-from prstack.distill.pipeline import Store, Tally, distil, known_total
+from prstack.distill.pipeline import Store, Tally, distil
+from prstack.distill.reading import known_total
 from prstack.prompts import Prompts
 from prstack.report.tracking import Tracker
-from prstack.settings import Config
+from prstack.settings import Config, DistillConfig
 from prstack.stages.cluster import ray_session
 from prstack.stages.models import resolve_tokenizer
-from prstack.store.parts import Parts, write_text
+from prstack.store.parts import Parts
 from prstack.store.records import canonical_json, data_files
-from prstack.store.rundir import Manifest, RunDir
+from prstack.store.rundir import Manifest, RunDir, Stage
 from prstack.tools import own
 
 LOG_EVERY = 200
 """Records between two lines of metrics."""
 PACKED_PART_TOKENS = 500_000
 """Tokens a part of packed/."""
+FREE = ("input", "workers", "part_records", "layouts")
+"""Keys of distill that do not decide what is made, or (input) do so by their content."""
 
 
 def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
@@ -40,14 +43,16 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     frame = Frame(Prompts(config.agents.prompts).render("research_system"), own.all_schemas(config.tools.extra))
     inputs = {
         "input": content_of(files),
-        "distill": fingerprint(settings, "input", "workers", "part_records"),
+        "evaluation": content_of([f for path in settings.filters.evaluation for f in data_files(path, EVALUATION)]),
+        "distill": fingerprint(settings, *FREE),
         "tokenizer": content_of([tokenizer / "tokenizer.json"]),
-        "template": content_of([TEMPLATE]),
+        "template": content_of([TEMPLATES[settings.chat_template]]),
         "frame": hashlib.sha256(canonical_json([frame.system, frame.tools]).encode()).hexdigest(),
     }
     stage = run.stage("distill", inputs, to_dict(settings))
     if stage.done:
         print(f"distillation: made already, {stage.folder}", flush=True)
+        write_layouts(Store.open(stage.folder), settings)
         return stage.manifest
     store = Store.open(stage.folder)
     if done := len(store.dataset) + len(store.rejected):
@@ -55,21 +60,47 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
 
     with ray_session(config.ray), _Progress(files, tracker) as progress:
         tally = distil(settings, files, store, tokenizer, frame, progress)
-    packed = Parts(stage.folder / "packed", schema=packing.PACKED_SCHEMA, flush_every=max(1, PACKED_PART_TOKENS // settings.context))
-    with tqdm(total=len(store.dataset), desc="packing", unit=" samples", mininterval=1.0) as bar:
-        packs = packing.pack(store.tokens, packed, store.dataset.ids, settings.context, bar.update)
+    return finish(config, run, stage, store, tally, steps, tracker)
 
-    counts = {"read": tally.read, "kept": len(store.dataset), "rejected": len(store.rejected), "quarantined": tally.quarantined} | packs
-    counts |= verdicts(store)
-    funnelled = funnel.build(steps, store.dataset.rows(["source_tokens"]), store.rejected.rows(["id", "stage", "reason", "tokens"]))
-    write_text(json.dumps(funnelled, indent=1, ensure_ascii=False) + "\n", stage.folder / "funnel.json")
-    versions, worlds = describe(store, run, config)
-    export.write_card(stage.folder, run.path.name, counts, funnelled, versions, worlds)
+
+def finish(config: Config, run: RunDir, stage: Stage, store: Store, tally: Tally, steps: list[str], tracker: Tracker) -> Manifest:
+    """Packs, counts and describes what was committed, and ends the stage. `steps`: what can have rejected a record, in order."""
+    settings = config.distill
+    packs = pack(store, settings)
+    counts = {"read": tally.read, "kept": len(store.dataset), "rejected": len(store.rejected), "quarantined": tally.quarantined}
+    counts |= packs[0].counts | totals(store)
+    for p in packs if settings.more_contexts else []:
+        counts |= {f"packs_{p.context}": p.counts["packs"], f"left_out_{p.context}": p.left_out}
+    funnelled = funnel.build(steps, store.dataset.rows(["source_tokens", "spared"]), store.rejected.rows(["id", "stage", "reason", "detail", "tokens"]))
+    funnel.write(stage.folder, funnelled)
+    write_layouts(store, settings)
+    statistics = card.Statistics.of(store.dataset.rows([*card.MEASURED, "category", "world"]), store.preferences.rows(["kind"]))
+    card.write(stage.folder, run.path.name, counts, funnelled, packs, statistics, describe(store, config), settings.chat_template)
     tracker.log({f"distill/{k}": v for k, v in counts.items()})
     if not counts["kept"]:
         print(f"distillation: nothing was kept; {stage.folder / 'funnel.json'} says why", flush=True)
+    if counts["quarantined"]:
+        print(f"distillation: {counts['quarantined']} records could not be read; {stage.folder / 'quarantine.jsonl'} says which and why", flush=True)
     content_hash = hashlib.sha256(f"{store.dataset.content_hash} {store.tokens.content_hash}".encode()).hexdigest()
     return stage.finish(counts, content_hash, {"kept_share": round(counts["kept"] / max(counts["read"], 1), 4)})
+
+
+def pack(store: Store, settings: DistillConfig) -> list[card.Packs]:
+    """Packs what fits, for each context: `distill.context` into packed/, each further one into packed_<length>/."""
+    lengths = {row["id"]: row["tokens"] for row in store.dataset.rows(["id", "tokens"])}
+    made = []
+    for context in dict.fromkeys([settings.context, *settings.more_contexts]):
+        fitting = {id for id, n in lengths.items() if n <= context}
+        folder = "packed" if context == settings.context else f"packed_{context}"
+        packed = Parts(store.folder / folder, schema=packing.PACKED_SCHEMA, flush_every=max(1, PACKED_PART_TOKENS // context))
+        with tqdm(total=len(fitting), desc=f"packing into {context}", unit=" samples", mininterval=1.0) as bar:
+            counts = packing.pack(store.tokens, packed, fitting, context, bar.update)
+        made.append(card.Packs(folder, context, counts, len(lengths) - len(fitting)))
+    return made
+
+
+def write_layouts(store: Store, settings: DistillConfig) -> None:
+    layouts.write(store.folder, settings.layouts, store.dataset.rows, store.preferences.rows)
 
 
 def content_of(files: list[Path]) -> str:
@@ -81,29 +112,38 @@ def content_of(files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def verdicts(store: Store) -> dict[str, int]:
-    """Opened products on which the kept conversations speak a verdict: a model learns to refuse only from refusals."""
-    rows = list(store.dataset.rows(["accepted", "refused"]))
-    return {f"{name}_products": sum(row[name] for row in rows) for name in ("accepted", "refused")}
+def totals(store: Store) -> dict[str, int]:
+    """Sums over the kept conversations: opened products on which they speak a verdict (a model learns to refuse only from refusals), and
+    preference pairs beside the other reports that gave none. `corrected`: those with a reflection; `spared`: those that only the floor on them
+    keeps (`filters.min_corrected`)."""
+    names = {"accepted_products": "accepted", "refused_products": "refused", "preference_pairs": "pairs", "unpaired": "unpaired"}
+    sums = dict.fromkeys(names, 0)
+    sums |= {"corrected": 0, "spared": 0}
+    for row in store.dataset.rows([*names.values(), "reflections", "spared"]):
+        for name, column in names.items():
+            sums[name] += row[column]
+        sums["corrected"] += row["reflections"] > 0
+        sums["spared"] += bool(row["spared"])
+    return sums
 
 
-def describe(store: Store, run: RunDir, config: Config) -> tuple[dict[str, str], list[str]]:
-    """What the data set was made with, and the kinds of world behind it."""
-    teachers, prompts, worlds = set(), set(), set()
-    for row in store.dataset.rows(["teacher", "prompt_version", "world"]):
+def describe(store: Store, config: Config) -> dict[str, str]:
+    """What the data set was made with."""
+    teachers, prompts = set(), set()
+    for row in store.dataset.rows(["teacher", "prompt_version"]):
         teachers.add(row["teacher"])
         prompts.add(row["prompt_version"])
-        worlds.add(row["world"])
-    world = None if config.distill.input else Manifest.load(run.path / "world")
-    versions = {
+    settings = config.distill
+    told = {
         "prstack": __version__,
-        "teacher": ", ".join(sorted(teachers)),
-        "prompts": ", ".join(sorted(prompts)),
-        "tokenizer": config.distill.tokenizer,
-        "wrong actions": config.distill.wrong_actions,
-        "context": str(config.distill.context),
+        "teacher": ", ".join(sorted(teachers - {""})),
+        "prompts": ", ".join(sorted(prompts - {""})),
+        "tokenizer": settings.tokenizer,
+        "chat template": settings.chat_template,
+        "wrong actions": settings.wrong_actions if prompts - {""} else "",
+        "contexts": ", ".join(map(str, [settings.context, *settings.more_contexts])),
     }
-    return versions, [world.fingerprint["kind"]] if world else sorted(worlds)
+    return {k: v for k, v in told.items() if v}
 
 
 class _Progress:

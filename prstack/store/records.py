@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 MIGRATIONS: dict[tuple[str, int], Callable[[dict], dict]] = {
     ("Product", 1): lambda row: row | {"shipping": ""},
+    ("Trajectory", 2): lambda row: row | {"steps": [{"alternatives": []} | step for step in row["steps"]]},
+    ("Trajectory", 3): lambda row: row | {"steps": [{"joined": False} | step for step in row["steps"]]},
 }
 """(record name, version) → function from a row of that version to a row of the next, of records that changed. Version 1 is the first."""
 
@@ -148,6 +150,9 @@ def _lines(f: BinaryIO) -> Iterator[tuple[bytes, int]]:
 def read_parquet(path: Path, cls: type[T], on_bad: Callable[[Bad], None]) -> Iterator[T]:
     """Records of a Parquet file written by this package, brought to the current schema version."""
     for number, (version, row) in enumerate(_parquet_rows(path), 1):
+        if isinstance(row, str):
+            on_bad(Bad(str(path), number, "", f"not text: {row}", ""))
+            continue
         try:
             yield from_row(cls, migrate(cls.__name__, version, row))
         except ValidationError as e:
@@ -155,18 +160,28 @@ def read_parquet(path: Path, cls: type[T], on_bad: Callable[[Bad], None]) -> Ite
             on_bad(Bad(str(path), number, field, reason, str(row.get("id", ""))[:200]))
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict]]:
-    """(schema version, row) of a Parquet file. Raises UserError for a file that is damaged, or newer than this package."""
+def _parquet_rows(path: Path) -> Iterator[tuple[int, dict | str]]:
+    """(schema version, row, or what is wrong with its text) of a Parquet file. Raises UserError for a file that is damaged, or newer than this package."""
     try:
         with pq.ParquetFile(path) as file:
             version = int((file.schema_arrow.metadata or {}).get(b"prstack.schema_version", SCHEMA_VERSION))
             if version > SCHEMA_VERSION:
                 raise UserError(f"{path}: schema version {version} is newer than this prstack ({SCHEMA_VERSION}); update prstack")
             for batch in file.iter_batches(batch_size=256):
-                for row in batch.to_pylist(maps_as_pydicts="lossy"):
+                for row in _rows(batch):
                     yield version, row
     except (pa.ArrowException, OSError, ValueError) as e:
         raise UserError(f"{path}: not a readable Parquet file ({' '.join(str(e).split())[:200]})") from e
+
+
+def _rows(batch: pa.RecordBatch) -> list[dict | str]:
+    """The rows of a batch; for one whose bytes are no text, what is wrong with it."""
+    try:
+        return batch.to_pylist(maps_as_pydicts="lossy")
+    except UnicodeDecodeError as e:
+        if batch.num_rows == 1:
+            return [str(e)]
+    return [row for n in range(batch.num_rows) for row in _rows(batch.slice(n, 1))]
 
 
 def migrate(record: str, version: int, row: dict) -> dict:

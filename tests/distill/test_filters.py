@@ -34,7 +34,8 @@ def reason(name: str, t, config: FilterConfig = CONFIG) -> str | None:
 
 
 def test_a_good_episode_passes_every_filter_in_the_fixed_order():
-    assert list(FILTERS) == ["format", "termination", "held_out", "tool_calls", "tool_errors", "repetition", "report_length", "grounding", "products", "score"]
+    order = "format termination held_out contamination rounds tool_calls tool_errors repetition language report_length citations grounding products score"
+    assert list(FILTERS) == order.split()
     for t in [episode(), *trajectories(20)]:
         assert [name for name in FILTERS if reason(name, t)] in ([], ["tool_errors"])
 
@@ -54,7 +55,7 @@ BROKEN = {
     "format:no_report": lambda t: steps_without(t, lambda i, s: s.state == "report"),
     "format:report_tags": lambda t: dataclasses.replace(with_step(t, -2, content="So: P10."), reports=["So: P10."]),
     "format:report_mismatch": lambda t: dataclasses.replace(t, reports=["<report>\nanother\n</report>"]),
-    "format:no_query": lambda t: dataclasses.replace(t, query="  "),
+    "format:no_query": lambda t: dataclasses.replace(t, query=" \u200b— "),
 }
 
 
@@ -68,6 +69,20 @@ def with_step(t, i: int, **changes):
 def test_format(expected):
     assert reason("format", episode()) is None
     assert reason("format", BROKEN[expected](episode())) == expected
+
+
+def alone(t):
+    """The same episode without a supervisor and without a plan of its own."""
+    return dataclasses.replace(t, steps=[s for s in t.steps if s.role == "research" and s.state != "plan"], termination="finished")
+
+
+def test_an_episode_without_a_supervisor_is_whole_when_every_turn_acts():
+    t = alone(episode())
+    assert reason("format", t) is None
+    assert reason("format", with_step(t, 0, tool_call=None, tool_result=None, content="I think aloud.")) == "format:no_action"
+    assert reason("format", dataclasses.replace(t, steps=t.steps[:-1])) == "format:no_report"
+    assert reason("format", dataclasses.replace(t, steps=[*t.steps, Step("research", "plan", 0, "", "A plan.")])) == "format:order"
+    assert reason("format", dataclasses.replace(t, steps=[dataclasses.replace(t.steps[0], role="user"), *t.steps[1:]])) == "format:order"
 
 
 def test_format_refuses_a_plan_after_tool_calls():
@@ -105,6 +120,14 @@ def test_held_out_needs_are_those_of_the_generated_world_and_a_setting():
     assert reason("held_out", needing("Tents", "weight"), FilterConfig(held_out=False)) is None
 
 
+def test_rounds():
+    twice = trajectory(0, bad_report=True)
+    assert reason("rounds", episode()) is None and reason("rounds", twice) is None
+    assert reason("rounds", episode(), FilterConfig(min_rounds=2)) == "too_few_rounds"
+    assert reason("rounds", twice, FilterConfig(min_rounds=2)) is None
+    assert reason("rounds", dataclasses.replace(twice, reports=twice.reports * 3)) == "too_many_rounds"
+
+
 def test_tool_calls():
     assert reason("tool_calls", episode()) is None
     assert reason("tool_calls", episode(search=False)) == "too_few_tool_calls"
@@ -114,12 +137,42 @@ def test_tool_calls():
 def test_tool_errors():
     assert reason("tool_errors", trajectory(0, malformed=True)) is None  # one of four
     assert reason("tool_errors", trajectory(0, malformed=True, not_json=True)) == "tool_errors"  # two of five
+    unmarked = episode()
+    unmarked.steps[2].tool_result.text = "error: the service did not answer"
+    assert reason("tool_errors", unmarked) == "tool_errors"
 
 
 def test_repetition_counts_what_stays_and_not_what_was_rewritten():
     assert reason("repetition", trajectory(0, bad_report=True, vague_plan=True)) is None
-    loop = "I will now look at the next product that may fit. " * 8
+    loop = "I will now look at the next product that may fit today. " * 8
     assert reason("repetition", with_step(episode(), 2, reasoning=loop)) == "repetition"
+
+
+def test_runs_are_repetition_wherever_the_agent_wrote_them():
+    call = dataclasses.replace(episode().steps[2].tool_call, arguments='{"query": "' + "long-armed " * 12 + '"}')
+    for change in ({"reasoning": "n " * 30}, {"content": "ranos" + "tranos" * 12}, {"content": " ".join(f"Step {n}: I look at the next page." for n in range(11))}, {"content": "- brew time: 8 min\n" * 11}, {"tool_call": call}):
+        assert reason("repetition", with_step(episode(), 2, **change)) == "repetition:run"
+    table = "| P10 | $80 |\n|-----|-----|\n" + "".join(f"|  {n}  |  {n + 40}  |\n" for n in range(12)) + "-" * 60 + " 1" * 12
+    assert reason("repetition", with_step(episode(), 2, content=table, reasoning="Very very quiet.")) is None
+
+
+def test_language():
+    assert reason("language", episode()) is None
+    german = "Ich suche nach einem leisen Mixer und öffne die Seite, um zu prüfen, ob er nicht zu laut ist."
+    assert reason("language", with_step(episode(), 2, reasoning=german)) == "language:other"
+    assert reason("language", with_step(episode(), 2, reasoning=german), FilterConfig(language="any")) is None
+    chinese = "我先搜索安静的搅拌机，然后打开页面。"
+    assert reason("language", with_step(episode(), 2, reasoning="I search. " + chinese)) == "language:script"
+    assert reason("language", with_step(episode(), 2, reasoning="It is called 小米, and has 58 µV.")) is None
+    assert reason("language", with_step(episode(), 2, content="x" * 60)) == "language:no_word"
+    assert reason("language", episode(), FilterConfig(language="de")) == "language:other"
+    polish = "Szukam cichego blendera z kielichem szklanym, potem otwieram strony trzech najlepszych trafień i sprawdzam wszystkie potrzeby."
+    assert reason("language", with_step(episode(), 2, reasoning=polish)) == "language:other", "no list of Polish words is needed"
+    assert reason("language", episode(GOOD + " Blender" * 60)) is None, "a report is lists and names"
+    t = episode(" ".join([polish] * 3))
+    for step in t.steps:
+        step.reasoning = "Szukam blendera."
+    assert reason("language", t) == "language:other", "all of it together"
 
 
 def test_report_length():
@@ -128,9 +181,28 @@ def test_report_length():
     assert reason("report_length", episode(GOOD + " word" * 1500)) == "report_too_long"
 
 
+def test_citations():
+    assert reason("citations", episode()) is None
+    assert reason("citations", episode(GOOD + "\nIt is quieter than [P77].")) == "citations"
+    for bare in ("Quieter than P7777.", "Quieter than [p77].", "See www.tests.example/blenders."):
+        assert reason("citations", episode(f"{GOOD}\n{bare}")) == "citations"
+    assert reason("citations", episode(f"{GOOD}\nAs loud as a Huawei P30.")) is None, "short enough to be a name"
+    assert reason("citations", episode(GOOD + "\nSee https://tests.example/blenders.")) == "citations"
+    assert reason("citations", episode(GOOD + "\nSee [W4]."), FilterConfig(min_cited=0.4)) is None
+    told = episode(GOOD + "\nSee https://tests.example/p?id=3.")
+    told.steps[4].tool_result.text += "\n- R1, 5 stars: as https://tests.example/p?id=3 says"
+    assert reason("citations", told) is None
+    assert reason("citations", episode("I found nothing that meets every need.")) is None, "what cites nothing cites nothing wrong"
+
+
 def test_grounding():
     assert reason("grounding", episode()) is None
     assert reason("grounding", episode(GOOD.replace("55 dB", "35 dB"))) == "grounding"
+    claims = "\n".join(f"- property {n}: {n}" for n in range(20))
+    seen = episode(GOOD.replace("55 dB", "56 dB") + "\n" + claims)
+    seen.steps[4].tool_result.text = seen.steps[4].tool_result.text.replace("attributes:", f"attributes:\n{claims}")
+    assert reason("grounding", seen) == "grounding:contradicted", "one of many"
+    assert reason("grounding", seen, FilterConfig(max_contradicted=1)) is None
     assert reason("grounding", episode("I found nothing that meets every need, so I recommend nothing at all this time.")) == "grounding"
 
 
@@ -145,6 +217,12 @@ def test_score_is_computed_and_not_read():
     loud = episode(GOOD.replace("P10", "P99"), scores=[1.0])
     assert reason("score", loud) == "score"
     assert filters.rubric_score(episode()) == pytest.approx(1.0)
+
+
+def test_a_broken_need_is_one_too_many_whatever_the_score():
+    cheap = episode(rubric=[dataclasses.replace(r, weight=0.01, value="50") if r.type == "budget_match" else r for r in episode().rubric])
+    assert filters.rubric_score(cheap) > 0.9
+    assert reason("score", cheap) == "score:broken_need" and reason("score", cheap, FilterConfig(max_broken=1)) is None
 
 
 # --- users' own filters ----------------------------------------------------------------------------------------

@@ -15,7 +15,10 @@ import pytest
 from prstack.config import load
 from prstack.dialogue.render import TEMPLATE, Renderer
 from prstack.distill import pipeline
+from prstack.distill.export import DATASET_SCHEMA
+from prstack.distill.packing import TOKENS_SCHEMA
 from prstack.distill.pipeline import Store
+from prstack.distill.reading import known_total
 from prstack.errors import UserError
 from prstack.report.tracking import Tracker
 from prstack.stages import distill
@@ -60,7 +63,7 @@ def source(tmp_path_factory) -> Path:
     rejects = [trajectory(1, id=f"r{i}", termination="time") for i in range(3)] + [trajectory(4, id="r3", scores=[1.0], rubric=[])]
     rejects.append(trajectory(5, id="r4", persona=Persona("Shops for tents.", "Tents", [])))
     with Parts(folder, Trajectory, flush_every=15) as parts:
-        for t in [*(trajectory(i, id=f"b{i:02d}", vague_plan=i % 2 == 0) for i in range(28)), *rejects]:
+        for t in [*(trajectory(100 + i, id=f"b{i:02d}", vague_plan=i % 2 == 0) for i in range(28)), *rejects]:
             parts.add(t)
     second = trajectory(7, id="b01", termination="time")  # the same id as in a file before, with another fate
     write_jsonl(folder / "z.jsonl", [second])
@@ -74,11 +77,11 @@ def made(source, tmp_path_factory):
 
 
 def ids(folder: Path) -> list[str]:
-    return sorted(r["id"] for r in Parts(folder, schema=pipeline.DATASET_SCHEMA).rows(["id"]))
+    return sorted(r["id"] for r in Parts(folder, schema=DATASET_SCHEMA).rows(["id"]))
 
 
 def verdicts_of(folder: Path) -> tuple[int, int]:
-    rows = list(Parts(folder / "distill" / "dataset", schema=pipeline.DATASET_SCHEMA).rows(["accepted", "refused"]))
+    rows = list(Parts(folder / "distill" / "dataset", schema=DATASET_SCHEMA).rows(["accepted", "refused"]))
     return sum(r["accepted"] for r in rows), sum(r["refused"] for r in rows)
 
 
@@ -88,7 +91,7 @@ def test_everything_that_was_read_is_somewhere(made, source):
     assert {k: manifest.counts[k] for k in ("read", "kept", "rejected", "quarantined")} == {"read": 49, "kept": 40, "rejected": 5, "quarantined": 4}
     assert (manifest.counts["accepted_products"], manifest.counts["refused_products"]) == verdicts_of(folder) == (1, 1)
     assert ids(folder / "distill" / "dataset") == sorted([f"a{i:02d}" for i in range(12)] + [f"b{i:02d}" for i in range(28)])
-    assert {(r["id"], r["stage"], r["reason"]) for r in Parts(folder / "distill" / "rejected", schema=pipeline.DATASET_SCHEMA).rows(["id", "stage", "reason"])} == {
+    assert {(r["id"], r["stage"], r["reason"]) for r in Parts(folder / "distill" / "rejected", schema=DATASET_SCHEMA).rows(["id", "stage", "reason"])} == {
         *((f"r{i}", "distill/termination", "termination:time") for i in range(3)),
         ("r3", "distill/score", "score"),
         ("r4", "distill/held_out", "held_out_category"),
@@ -99,10 +102,10 @@ def test_everything_that_was_read_is_somewhere(made, source):
 
 def test_packs_hold_the_tokens_of_the_data_set(made):
     folder, manifest = made
-    rows = {r["id"]: r for r in Parts(folder / "distill" / "dataset", schema=pipeline.DATASET_SCHEMA).rows()}
+    rows = {r["id"]: r for r in Parts(folder / "distill" / "dataset", schema=DATASET_SCHEMA).rows()}
     renderer = Renderer(resolve_tokenizer("smollm2-135m-instruct"))
     packed = 0
-    for pack in Parts(folder / "distill" / "packed", schema=pipeline.TOKENS_SCHEMA).rows():
+    for pack in Parts(folder / "distill" / "packed", schema=TOKENS_SCHEMA).rows():
         at = 0
         for id, n in zip(pack["sample_ids"], pack["segment_lengths"], strict=True):
             messages = [{k: v for k, v in m.items() if v is not None} for m in rows[id]["messages"]]
@@ -254,7 +257,7 @@ def test_the_input_is_streamed_file_by_file(tmp_path):
             if i == 4:
                 row["termination"] = "tired"
             parts.add(row)
-    assert pipeline.known_total(sorted(tmp_path.glob("*.parquet"))) == 7
+    assert known_total(sorted(tmp_path.glob("*.parquet"))) == 7
     rows = [r for f in sorted(tmp_path.glob("*.parquet")) for r in pipeline._records(f, frozenset({"t1"}))]
     assert [(r["kind"], r["id"], Path(r["file"]).name[-9:-8], r["line"]) for r in rows] == [
         ("record", "t0", "0", 1), ("done", "t1", "0", 2), ("record", "t2", "0", 3),

@@ -374,6 +374,9 @@ def test_plots_leave_out_what_is_no_number():
     one = plots.lines("a < b", {"<sft>": [(1, 2.0), (2, float("inf"))]})
     assert "a &lt; b" in one and "<sft>" not in one and "<circle" in one
     assert one.count("<polyline") == 1 and len(plots.lines("long", {"sft": [(x, 1.0) for x in range(10_000)]})) < 120_000
+    spans = {"sft": [(1, -0.5, 3.0)], "unknown": [(1, 0.0, 9.0)]}
+    drawn = plots.lines("score", {"base": [(1, 0.4)], "sft": [(1, 0.5)]}, spans=spans)
+    assert drawn.count('class="whisker s1"') == drawn.count("whisker") == 1 and ">3<" in drawn and ">9<" not in drawn
     assert plots.ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0] and plots.ticks(5, 5) == [5] and plots.ticks(1, 1200, 6) == [200, 400, 600, 800, 1000, 1200]
 
 
