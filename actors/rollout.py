@@ -2,8 +2,8 @@
 
 There is no supervisor and no request for a plan. The conversation is the one that distillation trains on
 (`prstack.distill.internalise`): system prompt, query, then the agent's turns and the tools' answers until the report.
-Only what training never shows adds a message: a turn that is neither a tool call nor a report, and the cap of tool calls,
-at which the report is asked for.
+Only what training never shows adds a message: a turn that is, or holds, neither a tool call nor a report, and the cap of tool
+calls, at which the report is asked for.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from actors.agent import ask, derive_seed
 from actors.engine import EngineError, Request
-from actors.research import act_options, take_step
-from prstack.dialogue.conversation import assistant_message, tool_message
+from actors.research import act_options, take_steps
+from prstack.dialogue.conversation import turn_messages, turns_of
 from prstack.prompts import Prompts
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.report import parse_report
@@ -54,15 +54,14 @@ def messages(query: str, steps: Sequence[Step], prompts: Prompts, shots: Sequenc
     report the conversation ends with it, otherwise with a user or tool message.
     """
     out = [{"role": "system", "content": prompts.render("research_system")}, *shots, {"role": "user", "content": query}]
-    asked_after = max((i for i, s in enumerate(steps) if s.tool_call), default=-1) if forced else len(steps)
+    turns = turns_of(steps)
+    asked_after = max((i for i, turn in enumerate(turns) if any(s.tool_call for s in turn)), default=-1) if forced else len(turns)
     ask_report = {"role": "user", "content": prompts.render("research_force_report")}
     if asked_after < 0:
         out.append(ask_report)
-    for i, step in enumerate(steps):
-        out.append(assistant_message(step))
-        if step.tool_result:
-            out.append(tool_message(step))
-        elif step.state != "report":
+    for i, turn in enumerate(turns):
+        out += turn_messages(turn)
+        if any(s.tool_result is None and s.state != "report" for s in turn):
             out.append({"role": "user", "content": prompts.render("research_malformed", forced=i > asked_after)})
         if i == asked_after:
             out.append(ask_report)
@@ -132,7 +131,8 @@ async def _turns(
     """Appends turn after turn to the trajectory; returns why it ended. Raises actors.engine.EngineError."""
     malformed = 0  # in a row
     for n in range(settings.max_turns):
-        forced = sum(s.tool_call is not None for s in t.steps) >= settings.max_tool_calls
+        calls_left = settings.max_tool_calls - sum(s.tool_call is not None for s in t.steps)
+        forced = calls_left <= 0
         task, options = act_options(toolbox, forced)
         request = Request(
             task=f"research.{task}",
@@ -147,15 +147,16 @@ async def _turns(
         )
         done = await ask(pool, request, t.usage[0])
         t.engines["research"] = done.engine
-        step = await take_step(done.text, t.steps, toolbox, forced)
-        t.steps.append(step)
-        if step.state == "report":
-            t.reports.append(step.content)
-        if on_step:
-            on_step(step)
-        if step.state == "report":
+        steps = await take_steps(done.text, t.steps, toolbox, forced, 0, 0, calls_left)
+        for step in steps:
+            t.steps.append(step)
+            if step.state == "report":
+                t.reports.append(step.content)
+            if on_step:
+                on_step(step)
+        if steps[-1].state == "report":
             return ("max_tool_calls" if forced else "finished"), ""
-        malformed = 0 if step.tool_call else malformed + 1
+        malformed = 0 if any(s.tool_call for s in steps) else malformed + 1
         if malformed >= MAX_MALFORMED:
             return "error", "no report came when it was asked for" if forced else "no tool call and no report"
     return "max_rounds", f"no report in {settings.max_turns} turns"

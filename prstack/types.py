@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import BeforeValidator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 4
 
 EventType = Literal["search", "view", "purchase", "review", "return", "dialogue"]
 ItemType = Literal[
@@ -222,9 +222,19 @@ class Verdict:
 
 
 @dataclass(slots=True)
+class Alternative:
+    """Another draw of a report that was not taken, with its verifiable rubric score (`Trajectory.scores`)."""
+
+    content: str
+    score: float
+    reasoning: str = ""
+
+
+@dataclass(slots=True)
 class Step:
     """One turn of one role. Research turns hold `reasoning`, `content` and at most one tool call with its result;
-    supervisor turns hold the verdict on the research turn before them.
+    supervisor turns hold the verdict on the research turn before them. An assistant turn with several tool calls is a
+    step for each, of which all but the first are `joined`; every one has its own verdict behind it.
 
     For a trained policy: `token_ids`, `loss_mask`, `logprobs` (same length, sampled tokens as they were sampled)
     and the `weight_version` that produced them.
@@ -242,6 +252,10 @@ class Step:
     loss_mask: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     weight_version: str = ""
+    alternatives: list[Alternative] = field(default_factory=list)
+    """Of a report that is the best of several (`agents.best_of`): the others, as they were drawn."""
+    joined: bool = False
+    """A tool call of the same assistant turn as the research step before. Reasoning, content and sampled tokens stand in the turn's first step."""
 
 
 @dataclass(slots=True)

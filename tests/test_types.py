@@ -34,6 +34,8 @@ FINGERPRINTS = {
     # prstack.store.records.MIGRATIONS that brings rows of the version before to it.
     1: "f242e1f84f327fb5",
     2: "5fb321a3755b97dd",
+    3: "d84aaacf8d23b41d",
+    4: "426c9cc2aa9c535b",
 }
 
 

@@ -6,6 +6,7 @@ A small model loops and forgets its tags; under these grammars every turn parses
     report     think  report            tool call: one of the tools, arguments as its schema says
     text       think  text              report, text: what is left
 
+Where several calls may stand in a turn, the first is followed by as many more as leave each the room that it needs.
 Free text is bounded in tokens and cannot hold a tag of the format. JSON is bounded in characters: strings, lists and
 numbers without a bound get one, and between its parts stands at most one white space at a time. A budget too small
 for the tags and a sentence, or text of which a character takes several tokens, can still be cut off.
@@ -23,6 +24,8 @@ Choice = Literal["auto", "required", "none"]
 
 TAG_TOKENS = 48  # the tags and the JSON around arguments, spelled out in small tokens
 ARGUMENT_TOKENS = 12  # the key of an argument, or a number
+NEXT_CALL_TOKENS = 40  # the tags and the name of a further call
+CALL_ROOM = 150  # the arguments of each of several calls: every key of the longest schema, and short strings
 MIN_STRING, MAX_STRING, MAX_ITEMS, MAX_NUMBER = 16, 300, 8, 1_000_000_000
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BLANK_CONTROLS = {code: " " for code in range(32)}
@@ -33,8 +36,8 @@ def reply_format(schema: dict) -> str:
     return _tag(_json(schema, MAX_STRING))
 
 
-def turn_format(tools: list[dict], tool_choice: Choice, report: Choice, max_tokens: int) -> str:
-    """A research turn within `max_tokens`.
+def turn_format(tools: list[dict], tool_choice: Choice, report: Choice, max_tokens: int, calls: int = 1) -> str:
+    """A research turn within `max_tokens`, with at most `calls` tool calls.
 
     `tool_choice="required"` leaves the tool call, `report="required"` the report. `auto` for the tools is a tool call
     or a report (or text, where `report="none"`); `none` is a report or text (text alone, where `report="none"`).
@@ -44,11 +47,11 @@ def turn_format(tools: list[dict], tool_choice: Choice, report: Choice, max_toke
     think, rest = room // 3, room - room // 3
     if (tool_choice == "required" and (report == "required" or not tools)) or tool_choice not in ("auto", "required", "none"):
         raise ValueError(f"tool_choice={tool_choice} with report={report} and {len(tools)} tools leaves nothing to write")
-    calls = [_call(t["function"], rest) for t in tools] if tool_choice != "none" and report != "required" else []
-    ends = list(calls)
+    may_call = bool(tools) and tool_choice != "none" and report != "required"
+    ends = [end for n in range(1, calls + 1) for end in _calls(tools, rest, n)] if may_call else []
     if tool_choice != "required" and report != "none":
         ends.append(_sequence("<report>\n", _text(rest), "\n</report>"))
-    if tool_choice != "required" and report != "required" and (report == "none" or not calls):
+    if tool_choice != "required" and report != "required" and (report == "none" or not may_call):
         ends.append(_text(rest))
     end = ends[0] if len(ends) == 1 else {"type": "or", "elements": ends}
     return _tag(_sequence("<think>\n", _text(think), "\n</think>\n\n", end))
@@ -107,6 +110,16 @@ def _text(max_tokens: int) -> dict:
 
 def _json(schema: dict, max_string: int) -> dict:
     return {"type": "json_schema", "json_schema": bounded(schema, max_string), "max_whitespace_cnt": 1}
+
+
+def _calls(tools: list[dict], max_tokens: int, n: int) -> list[dict]:
+    """The ways to write `n` calls, a line each; none where several would not have room."""
+    each = (max_tokens - NEXT_CALL_TOKENS * (n - 1)) // n
+    ways = [_call(t["function"], each) for t in tools]
+    if n == 1:
+        return ways
+    any_call = ways[0] if len(ways) == 1 else {"type": "or", "elements": ways}
+    return [_sequence(any_call, *(["\n", any_call] * (n - 1)))] if each >= CALL_ROOM else []
 
 
 def _call(function: dict, max_tokens: int) -> dict:

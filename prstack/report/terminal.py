@@ -111,7 +111,8 @@ def _rubric(items: list[RubricItem]) -> Table:
 
 
 def _research(step: Step) -> Group:
-    return Group(Rule(f"research · {step.state} · round {step.round + 1}", align="left"), step_view(step))
+    joined = " · same turn" if step.joined else ""
+    return Group(Rule(f"research · {step.state} · round {step.round + 1}{joined}", align="left"), step_view(step))
 
 
 def step_view(step: Step) -> Group:

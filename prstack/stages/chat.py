@@ -141,15 +141,15 @@ def _model(config: Config, run: Path) -> str:
 @contextmanager
 def _engine(config: Config, model: str, runner: asyncio.Runner) -> Iterator[Any]:
     """The engine that answers, in this process and on the runner's loop; shut down with the block."""
-    engine = ExpertEngine(asdict(MistakesConfig(0, 0, 0, 0, 0))) if model == EXPERT else runner.run(_serve(config, model))
+    engine = ExpertEngine(asdict(MistakesConfig(0, 0, 0, 0, 0))) if model == EXPERT else runner.run(serve_here(config, model))
     try:
         yield engine
     finally:
         runner.run(engine.shutdown())
 
 
-async def _serve(config: Config, model: str) -> VLLMEngine:
-    """A checkpoint in vLLM, with no more context than it was made for. Raises UserError."""
+async def serve_here(config: Config, model: str) -> VLLMEngine:
+    """A checkpoint in vLLM in this process, with no more context than it was made for. Raises UserError."""
     folder = resolve_model(model)
     longest = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
     length = min(config.engine.max_model_len, longest or config.engine.max_model_len)

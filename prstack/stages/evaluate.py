@@ -107,6 +107,8 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
         raise UserError(f"evaluation.world_seed={settings.world_seed} is the seed of the training world; give another, so that its users are held out")
     limits = fingerprint(settings, "subjects", "queries", "seeds", "concurrency", "compare", "judge", "reference", "judge_repeats")
     inputs = {"world": fingerprint(held_out, "users"), "evaluation": limits, "seed": config.seed, "prompts": prompts.version} | own.fingerprint(config.tools.extra) | live.fingerprint(config.web)
+    if config.engine.chat_template != "prstack":
+        inputs["chat_template"] = config.engine.chat_template
     stage = run.stage("evaluation", inputs, to_dict(settings))
 
     world = _world(held_out, stage.folder / "world")

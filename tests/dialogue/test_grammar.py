@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from prstack.dialogue.grammar import bounded, clean_json, reply_format, turn_format
-from prstack.dialogue.parse import parse_assistant
+from prstack.dialogue.parse import format_assistant, format_call, parse_assistant
 from prstack.dialogue.render import END_OF_TURN, Renderer
 from prstack.prompts.replies import verdict_schema
 from prstack.stages.models import SMOLLM2, resolve_tokenizer
 from prstack.tools.schemas import PARAMETERS, SCHEMAS, check
+from prstack.types import ToolCall
 
 MAX_TOKENS = 384
 
@@ -47,6 +48,11 @@ class RandomModel:
         return self.renderer.decode(ids), len(ids)
 
 
+    def accepts(self, form: str, text: str) -> bool:
+        matcher = self.xgrammar.GrammarMatcher(self.compiler.compile_structural_tag(form))
+        return matcher.accept_string(text) and matcher.accept_token(self.renderer.end_of_turn_id)
+
+
 @pytest.fixture(scope="module")
 def model():
     return RandomModel()
@@ -77,6 +83,20 @@ def test_any_model_writes_turns_that_parse_and_end(model, tool_choice, report, k
             assert json.loads(turn.tool_call.arguments)
             if '" "' not in turn.tool_call.arguments:  # the schema cannot forbid a blank string
                 check(PARAMETERS[turn.tool_call.name], turn.tool_call.arguments)
+
+
+def test_several_calls_where_they_are_let_through_and_have_room(model):
+    form = turn_format(SCHEMAS, "required", "auto", 640, 8)
+    for seed in range(6):
+        text, _ = model.write(form, seed, 640)
+        before, tag, calls = text.partition("<tool_call>")
+        turn = parse_assistant(before + tag + clean_json(calls))
+        assert turn.error == "" and turn.tool_calls, text
+    one = format_call(ToolCall("", "visit_product", '{"product_id": "P1"}'))
+    several = [format_assistant("r", "", *parse_assistant("\n".join([one] * n)).tool_calls) for n in (1, 2, 3)]
+    assert [model.accepts(form, text) for text in several] == [True, True, False]  # a third would leave too little to each
+    assert [model.accepts(turn_format(SCHEMAS, "required", "auto", 640), text) for text in several] == [True, False, False]
+    assert turn_format(SCHEMAS, "auto", "auto", 200, 8) == turn_format(SCHEMAS, "auto", "auto", 200)
 
 
 @pytest.mark.parametrize("state", ["plan", "toolcall", "report"])
