@@ -7,7 +7,7 @@
                                         │ approve → `approved`;  rounds spent → `max_rounds`
 At the cap of tool calls the report is forced; if it is not approved, the episode ends with `max_tool_calls`. Tokens and
 time end an episode wherever it is (`max_tokens`, `time`), an engine that gives up ends it with `error`; what was done until
-then stays in the trajectory.
+then stays in the trajectory. Every report is on record with its score, and every verdict with its reason.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from actors.agent import Agent, derive_seed
+from actors.best_of import best
 from actors.engine import EngineError
 from actors.user import Prepared
 from prstack.dialogue.parse import format_assistant
 from prstack.prompts import replies
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.report import PRODUCT_ID, parse_report
-from prstack.scoring.rubric import score
 from prstack.settings import AgentsConfig
 from prstack.tools import results
 from prstack.types import History, Persona, State, Step, Trajectory, Usage, Verdict, VerdictItem
@@ -106,19 +106,23 @@ class SupervisorAgent(Agent):
         failed, force = 0, False  # corrections in a row; whether the last of them showed no action at all
         while True:
             forced = force or self._at_call_cap(t)
-            step, usage = await self.research.act(t.query, t.steps, failed, len(t.reports), forced, t.id, t.seed)
-            self._append(t, step, usage)
-            if step.state == "report":
-                await self._report(t)
+            left = self.limits.max_tool_calls - self._calls(t)
+            steps, usage = await self.research.act(t.query, t.steps, failed, len(t.reports), forced, t.id, t.seed, calls_left=left)
+            if steps[0].state == "report":
+                await self._report(t, steps[0], usage, forced)
                 failed, force = 0, False
-            elif forced:
-                raise _Stop(self._end(t), "no report came when it was asked for")
-            elif (await self.check(t, "toolcall", step)).decision == "approve":
-                failed = 0
-            else:
-                failed += 1
-                if failed > self.limits.max_call_rounds:
-                    failed, force = 0, step.tool_call is None
+                continue
+            for step in steps:  # the calls of one turn: all are made already, and each is checked by itself
+                self._append(t, step, usage)
+                usage = Usage("research")
+                if forced:
+                    raise _Stop(self._end(t), "no report came when it was asked for")
+                elif (await self.check(t, "toolcall", step)).decision == "approve":
+                    failed = 0
+                else:
+                    failed += 1
+                    if failed > self.limits.max_call_rounds:
+                        failed, force = 0, step.tool_call is None
 
     async def _plan(self, t: Trajectory) -> None:
         for round in range(self.limits.max_plan_rounds):
@@ -127,15 +131,31 @@ class SupervisorAgent(Agent):
             if (await self.check(t, "plan", step)).decision == "approve":
                 return
 
-    async def _report(self, t: Trajectory) -> None:
-        """Scores the report that was just written; stops the episode when it is approved or the last one."""
-        step = t.steps[-1]
+    async def _report(self, t: Trajectory, step: Step, usage: Usage, forced: bool) -> None:
+        """Appends a report, or the best of its draws, with its score; stops the episode when it is approved or the last one."""
+        others, failed = await self._draw_on(t, forced)
+        step, points = best([step, *others], t.steps, t.rubric)
         t.reports.append(step.content)
-        t.scores.append(round(score(parse_report(step.content), t.rubric, Evidence.from_steps(t.steps)).score, 4))
+        t.scores.append(points)
+        self._append(t, step, usage)
+        if failed:
+            raise failed
         if (await self.check(t, "report", step)).decision == "approve":
             raise _Stop("approved")
         if len(t.reports) >= self.limits.max_report_rounds:
             raise _Stop(self._end(t))
+
+    async def _draw_on(self, t: Trajectory, forced: bool) -> tuple[list[Step], BaseException | None]:
+        """The further draws of a report that `best_of` asks for, and the first error among them; what they used is counted."""
+        asked = [self.research.act(t.query, t.steps, 0, len(t.reports), forced, t.id, t.seed, n) for n in range(1, self.limits.best_of)]
+        try:
+            drawn = await asyncio.gather(*asked, return_exceptions=True)
+        except asyncio.CancelledError as e:  # time is up: the report that is there goes on record first
+            return [], e
+        came = [d for d in drawn if not isinstance(d, BaseException)]
+        for _, usage in came:
+            _add(t, usage)
+        return [step for steps, _ in came for step in steps if step.state == "report"], next((d for d in drawn if isinstance(d, BaseException)), None)
 
     async def check(self, t: Trajectory, state: State, step: Step) -> Verdict:
         """Asks for a verdict on the last research step of a trajectory and appends it."""
@@ -181,7 +201,10 @@ class SupervisorAgent(Agent):
             raise _Stop("max_tokens", f"more than {self.limits.max_tokens} completion tokens")
 
     def _at_call_cap(self, t: Trajectory) -> bool:
-        return sum(s.tool_call is not None for s in t.steps) >= self.limits.max_tool_calls
+        return self._calls(t) >= self.limits.max_tool_calls
+
+    def _calls(self, t: Trajectory) -> int:
+        return sum(s.tool_call is not None for s in t.steps)
 
     def _end(self, t: Trajectory) -> str:
         """Why an episode without an approved report ends."""

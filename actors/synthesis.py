@@ -4,7 +4,8 @@
 
 Every role is one asynchronous actor that serves many episodes. User and research actors hold no state of an episode, so a
 call that dies with its actor is made again; a supervisor holds the trajectory, so its episode starts again under the same
-id and seed. The driver keeps `concurrency` episodes in flight and no more, however many are planned.
+id and seed. The driver keeps `concurrency` episodes in flight and no more, however many are planned. Asked to stop, it begins
+none, and gives those in flight some time to end.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
 from actors.engine import EngineError
 from actors.expert import ExpertEngine
@@ -37,12 +39,15 @@ IN_FLIGHT = 4096
 """Concurrent calls that one actor takes."""
 _SHARED: dict[str, Any] = {"num_cpus": 0, "max_concurrency": IN_FLIGHT, "max_restarts": -1}
 """Ray options of actors that many episodes share."""
+PATIENCE, PAUSE = 600.0, 0.5
+"""Seconds that an actor may take to come back, and between two looks at it. While it restarts, Ray refuses every call at once."""
 
 
 class Remote:
     """An actor handle with the methods of the class behind it: `await remote.act(…)`.
 
-    A call that dies with its actor is made again when Ray has restarted it, `retries` times.
+    A call that dies with its actor is made again when Ray has restarted it, `retries` times. What fails meanwhile, because the
+    actor is not back yet, does not count.
     """
 
     def __init__(self, handle: Any, name: str, retries: int = 5):
@@ -53,19 +58,32 @@ class Remote:
             raise AttributeError(method)
 
         async def call(*args, **kwargs):
-            for attempt in range(self._retries + 1):
+            for deaths in range(1, self._retries + 2):
                 try:
                     return await getattr(self._handle, method).remote(*args, **kwargs)
                 except RayActorError as e:
-                    if attempt == self._retries:
-                        raise EngineError("unavailable", f"the {self._name} actor died {attempt + 1} times in {method}: {e}") from e
-                    await asyncio.sleep(min(2**attempt, 10))
+                    reason = str(e)
+                    if deaths > self._retries or (reason := await until_back(self._handle)):
+                        raise EngineError("unavailable", f"the {self._name} actor died {deaths} times in {method}: {reason}") from e
                 except RayTaskError as e:
                     if isinstance(e.cause, EngineError):
                         raise e.cause from None
                     raise
 
         return call
+
+
+async def until_back(actor: Any) -> str:
+    """Waits until an actor whose process died answers again. Returns why it does not, if it is dead for good or takes longer than `PATIENCE`."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        await asyncio.sleep(PAUSE)
+        try:
+            await actor.ready.remote()
+            return ""
+        except RayActorError as e:
+            if isinstance(e, ActorDiedError) or time.monotonic() > deadline:
+                return str(e) or type(e).__name__
 
 
 @dataclass(slots=True)
@@ -163,34 +181,64 @@ def _start_vllm(actor_name: str, settings: EngineConfig, model: str) -> Any:
     return ray.remote(VLLMEngine).options(name=actor_name, runtime_env=runtime_env(threads), num_gpus=gpus, **_SHARED).remote(asdict(settings), model)
 
 
-async def play_all(cast: Cast, episodes: list[Episode], concurrency: int, max_retries: int) -> AsyncIterator[Trajectory]:
-    """Trajectories in the order in which they end; every episode exactly once."""
-    waiting = iter(episodes)
+async def play_all(
+    cast: Cast,
+    episodes: Iterable[Episode],
+    concurrency: int,
+    max_retries: int,
+    stop: asyncio.Event | None = None,
+    grace: float = 0.0,
+) -> AsyncIterator[Trajectory]:
+    """Trajectories in the order in which they end; every episode exactly once. Takes an episode from `episodes` when there is room for it.
+
+    Once `stop` is set no episode begins, and those in flight have `grace` seconds to end; what has not ended by then is given up.
+    """
+    stop, waiting = stop or asyncio.Event(), iter(episodes)
     running: set[asyncio.Task] = set()
+    ended: asyncio.Queue[asyncio.Task | None] = asyncio.Queue()  # None: the grace is over
+    clock = asyncio.create_task(_grace(stop, grace, ended))
     try:
         while True:
-            while len(running) < concurrency and (episode := next(waiting, None)) is not None:
-                running.add(asyncio.create_task(_play(cast, episode, max_retries)))
-            if not running:
+            while not stop.is_set() and len(running) < concurrency and (episode := next(waiting, None)) is not None:
+                task = asyncio.create_task(_play(cast, episode, max_retries, stop))
+                task.add_done_callback(ended.put_nowait)
+                running.add(task)
+            if not running or (task := await ended.get()) is None:
                 return
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                yield task.result()
+            running.remove(task)
+            if (trajectory := task.result()) is not None:
+                yield trajectory
     finally:
-        for task in running:
+        for task in (clock, *running):
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(clock, *running, return_exceptions=True)
 
 
-async def _play(cast: Cast, episode: Episode, max_retries: int) -> Trajectory:
-    """One episode, started again when the supervisor's actor died; after that it ends with `error`."""
-    for attempt in range(max_retries + 1):
+async def _grace(stop: asyncio.Event, seconds: float, over: asyncio.Queue) -> None:
+    await stop.wait()
+    await asyncio.sleep(seconds)
+    over.put_nowait(None)
+
+
+async def _play(cast: Cast, episode: Episode, max_retries: int, stop: asyncio.Event) -> Trajectory | None:
+    """One episode, started again when the supervisor's actor died; after that it ends with `error`.
+
+    None for one that broke off while all comes to its end: a signal to the whole process group ends Ray's processes as well, and
+    says nothing about the episode.
+    """
+    for deaths in range(1, max_retries + 2):
         try:
-            return await cast.supervisor.run.remote(episode)
-        except RayActorError as e:
-            if attempt == max_retries:
-                return _failed(episode, f"the supervisor actor died {attempt + 1} times: {e}")
-            await asyncio.sleep(min(2**attempt, 10))
+            played = await cast.supervisor.run.remote(episode)
+            lost = played.termination == "error" and played.detail.startswith("unavailable:")
+            return None if lost and stop.is_set() else played
+        except RayError as e:
+            if stop.is_set():
+                return None
+            if not isinstance(e, RayActorError):
+                raise
+            reason = str(e)
+            if deaths > max_retries or (reason := await until_back(cast.supervisor)):
+                return _failed(episode, f"the supervisor actor died {deaths} times: {reason}")
 
 
 def _failed(episode: Episode, detail: str) -> Trajectory:

@@ -6,7 +6,7 @@ part. After the last attempt, rubric items with problems are dropped if enough i
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -123,7 +123,7 @@ class UserAgent(Agent):
 
 def _event_row(event: Event) -> dict:
     """An event as the prompt shows it: only what is there."""
-    row = {k: v for k, v in asdict(event).items() if v not in ("", None, [])}
+    row = {f.name: v for f in fields(event) if (v := getattr(event, f.name)) not in ("", None, [])}
     if event.attributes:
         row["attributes"] = {a.name: a.value for a in event.attributes}
     return row

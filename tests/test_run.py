@@ -176,11 +176,11 @@ def test_sigterm_stops_and_keeps_what_is_done(tmp_path):
     command = [sys.executable, "-m", "prstack.cli", "synthesize", *SMALL, "synthesis.episodes=300", "synthesis.part_episodes=5"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     latest, deadline = tmp_path / "runs" / "latest", time.monotonic() + 120
-    while time.monotonic() < deadline and not (latest.exists() and len(ids(latest)) >= 10):
-        time.sleep(0.1)
+    while time.monotonic() < deadline and len(list(latest.glob("synthesis/trajectories/part-*.parquet"))) < 2:
+        time.sleep(0.1)  # the parts are counted, not read: on a busy machine this process gets little of it
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "takes the run up again" in err
+    assert process.returncode == 143 and "takes the run up again" in err
     found = ids(latest)
     assert 10 <= len(found) < 300 and len(found) == len(set(found))
 

@@ -27,6 +27,10 @@ LAST = 10
 """Steps at the end whose expert load is averaged."""
 
 Line = Sequence[tuple[float, float]]
+Spans = Sequence[tuple[float, float, float]]
+"""x, low, high."""
+ASIDE = 4
+"""Pixels between the intervals of two lines."""
 Steps = Sequence[Mapping[str, Any]]
 """The lines of a steps.jsonl."""
 
@@ -96,13 +100,17 @@ def shown(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def lines(title: str, series: Mapping[str, Line], x_label: str = "step", zero: bool = False, width: int = 560, height: int = 250) -> Markup:
-    """A line for each name, over the same axes; `zero`: the vertical axis begins at 0."""
+def lines(
+    title: str, series: Mapping[str, Line], x_label: str = "step", zero: bool = False, width: int = 560, height: int = 250, spans: Mapping[str, Spans] | None = None
+) -> Markup:
+    """A line for each name, over the same axes; `zero`: the vertical axis begins at 0. `spans`: intervals of a line's points, beside one another
+    where lines meet."""
     kept = {name: points for name, line in series.items() if (points := _drawable(line))}
     if not kept:
         return Markup("")
     xs = [x for points in kept.values() for x, _ in points]
-    ys = [y for points in kept.values() for _, y in points]
+    spans = {name: spans[name] for name in kept if spans and name in spans}
+    ys = [y for points in kept.values() for _, y in points] + [end for of in spans.values() for _, *ends in of for end in ends]
     x0, x1 = min(xs), max(xs)
     y0, y1 = _padded(0.0 if zero else min(ys), max(ys))
     right, bottom = width - RIGHT, height - BOTTOM
@@ -121,6 +129,10 @@ def lines(title: str, series: Mapping[str, Line], x_label: str = "step", zero: b
         parts.append(Markup('<polyline class="line s{}" points="{}"/>').format(n % 4, path))
         if len(points) == 1:
             parts.append(Markup('<circle class="dot s{}" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(n % 4, to_x(points[0][0]), to_y(points[0][1])))
+    for n, name in enumerate(kept):
+        for x, low, high in spans.get(name, ()):
+            at = to_x(x) + ASIDE * (n - (len(kept) - 1) / 2)
+            parts.append(Markup('<line class="whisker s{}" x1="{x:.1f}" x2="{x:.1f}" y1="{:.1f}" y2="{:.1f}"/>').format(n % 4, to_y(low), to_y(high), x=at))
     parts.append(Markup('<line class="at" x1="0" x2="0" y1="{}" y2="{}"/><text class="readout end" x="{}" y="14"></text>').format(TOP, bottom, right))
     data = {"x0": x0, "x1": x1, "left": LEFT, "right": right, "label": x_label}
     data["series"] = [{"name": name, "x": [x for x, _ in points], "y": [float(f"{y:.5g}") for _, y in points]} for name, points in kept.items()]

@@ -14,6 +14,9 @@ from contextvars import ContextVar
 from prstack.errors import UserError
 from prstack.settings import RayConfig
 
+METRICS_MS = 1000
+"""How often a local cluster's processes send their metrics to its endpoint; Ray's own default is ten times as long."""
+
 
 @contextmanager
 def ray_session(config: RayConfig) -> Iterator[None]:
@@ -44,6 +47,7 @@ def ray_session(config: RayConfig) -> Iterator[None]:
                 _node_ip_address="127.0.0.1",
                 logging_level=logging.ERROR,
                 log_to_driver=True,
+                _system_config={"metrics_report_interval_ms": METRICS_MS},
             )
     except (ConnectionError, RuntimeError, ValueError, OSError) as e:
         where = f"ray.address={config.address}" if config.address else "a local Ray cluster"

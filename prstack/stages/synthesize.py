@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import signal
+import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
-
-from tqdm import tqdm
+from collections.abc import Callable, Iterator
 
 from actors.agent import short_hash
 from actors.openai_engine import api_key
+from actors.progress import PREFIX, RayMetrics, endpoint
 from actors.supervisor import Episode
 from actors.synthesis import Cast, cast_actors, play_all
 from prstack.config import fingerprint, to_dict
-from prstack.errors import UserError
+from prstack.errors import Terminated
 from prstack.prompts import Prompts
+from prstack.report.live import Display, Progress, metrics
 from prstack.report.tracking import Tracker
-from prstack.settings import Config, EndpointConfig
+from prstack.settings import Config, EndpointConfig, EngineConfig
 from prstack.stages import world as world_stage
 from prstack.stages.cluster import ray_session
 from prstack.stages.models import resolve_model
+from prstack.stages.planning import in_order, plan, plan_episodes
+from prstack.stages.stopping import first_signal_asks
 from prstack.store.parts import Parts
 from prstack.store.records import canonical_json
 from prstack.store.rundir import Manifest, RunDir
 from prstack.tools import live, own
-from prstack.types import History, Trajectory
+from prstack.types import Trajectory
 from prstack.world.world import World
+
+SHOW_SECONDS = 1.0
+"""Between two looks at the numbers, in the terminal and in Ray's metrics."""
+LOG_EPISODES = 20
+"""Between two lines of metrics."""
+
+
+def _as_ever(engine: EngineConfig) -> list[str]:
+    """Keys that leave the episodes what they were before there were such keys, and so out of their ids."""
+    return [key for key, before in (("chat_template", "prstack"), ("parallel_calls", False)) if getattr(engine, key) == before]
 
 
 def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
@@ -36,91 +50,104 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     inputs = {
         "world": world.content_hash,
         "seed": config.seed,
-        "engine": fingerprint(config.engine, "replicas", "kv_cache_mb", "endpoint"),
-        "agents": fingerprint(config.agents),
+        "engine": fingerprint(config.engine, "replicas", "kv_cache_mb", "endpoint", *_as_ever(config.engine)),
+        "agents": fingerprint(config.agents, *(["best_of"] if config.agents.best_of == 1 else [])),
         "prompts": prompts.version,
         **own.fingerprint(config.tools.extra),
         **live.fingerprint(config.web),
     }
     stage = run.stage("synthesis", inputs, to_dict(config.synthesis))
     trajectories = Parts(stage.folder / "trajectories", Trajectory, flush_every=config.synthesis.part_episodes)
-    wanted = list(plan_episodes(World.open(run.path / "world"), config, short_hash(canonical_json(inputs))))
-    missing = [e for e in wanted if e.id not in trajectories]
+    key = short_hash(canonical_json(inputs))
+    users = in_order(World.open(run.path / "world"), config.seed)
+    missing = sum(p.id not in trajectories for p in plan(users, config, key))
     if stage.done and not missing:
         print(f"synthesis: {len(trajectories)} trajectories made already, {stage.folder}", flush=True)
         return stage.manifest
     if stage.done:
         stage.reopen()
-    if len(missing) < len(wanted):
-        print(f"synthesis: taking up again, {len(wanted) - len(missing)} of {len(wanted)} trajectories are there", flush=True)
+    if missing < config.synthesis.episodes:
+        print(f"synthesis: taking up again, {config.synthesis.episodes - missing} of {config.synthesis.episodes} trajectories are there", flush=True)
 
     live.LiveWeb.from_config(config.web)  # what is wrong is said here, not by an actor
     engines = {config.engine.of(role) for role in ("user", "research", "supervisor")}
     models = {n: str(resolve_model(config.engine.model)) for n in engines if n == "vllm"}
     if "openai" in engines:
         api_key(config.engine.endpoint)
-    reasons: Counter[str] = Counter()
-    tokens = calls = 0
-    with ray_session(config.ray), cast_actors(config, run.path / "world", models) as cast, trajectories, _bar(wanted, missing) as bar:
-        for n, t in enumerate(_played(cast, missing, config), 1):
+    with ray_session(config.ray), cast_actors(config, run.path / "world", models) as cast, trajectories:
+        if url := endpoint():
+            print(f"Ray metrics: {url} (ray_{PREFIX}…)", flush=True)
+        asked = asyncio.run(_play_missing(cast, config, run, trajectories, key, missing, tracker))
+    left = sum(p.id not in trajectories for p in plan(users, config, key))
+    if not left or not asked:
+        stage.finish(*_results(trajectories, config))
+    if asked:
+        said = f"{config.synthesis.episodes - left} of {config.synthesis.episodes} episodes of synthesis are committed"
+        raise Terminated(said) if asked == signal.SIGTERM else KeyboardInterrupt(said)
+    return stage.manifest
+
+
+async def _play_missing(
+    cast: Cast, config: Config, run: RunDir, trajectories: Parts, key: str, missing: int, tracker: Tracker
+) -> signal.Signals | None:
+    """Plays every episode that is not there and shows how it goes; returns the signal that asked to stop, if one did."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    asked: list[signal.Signals] = []
+    start, totals = time.monotonic(), Counter[str]()
+    progress = Progress(config.synthesis.episodes, config.synthesis.episodes - missing, start)
+
+    def episodes() -> Iterator[Episode]:
+        for episode in plan_episodes(World.open(run.path / "world"), config, key, trajectories):
+            progress.begin()
+            yield episode
+
+    def ask(number: signal.Signals) -> None:
+        asked.append(number)
+        loop.call_soon_threadsafe(stop.set)
+        loop.call_soon_threadsafe(_say_stopping, number, progress, config.synthesis.grace)
+
+    with Display("synthesis", start) as display, first_signal_asks(ask):
+        gauges = RayMetrics(run.path.name)
+
+        def show(last: bool = False) -> None:
+            now = time.monotonic()
+            snapshot = progress.snapshot(now)
+            display.show(snapshot, now, last)
+            gauges.show(snapshot)
+
+        showing = asyncio.create_task(_every(SHOW_SECONDS, show))
+        async for t in play_all(cast, episodes(), config.synthesis.concurrency, config.synthesis.max_retries, stop, config.synthesis.grace):
             trajectories.add(t)
-            reasons[t.termination] += 1
-            tokens += sum(u.completion_tokens for u in t.usage)
-            calls += sum(u.calls for u in t.usage)
-            rate = tokens / max(bar.format_dict["elapsed"], 1e-9)
-            bar.set_postfix({"approved": f"{reasons['approved'] / n:.0%}", "tok/s": f"{rate:.0f}"}, refresh=False)
-            bar.update()
-            if n % 20 == 0 or n == len(missing):
-                tracker.log(
-                    {
-                        "synthesis/episodes": n,
-                        "synthesis/approved_share": reasons["approved"] / n,
-                        "synthesis/completion_tokens": tokens,
-                        "synthesis/engine_calls": calls,
-                        "synthesis/score_last": t.scores[-1] if t.scores else None,
-                    }
-                )
+            progress.end(t, time.monotonic())
+            totals.update(completion_tokens=sum(u.completion_tokens for u in t.usage), engine_calls=sum(u.calls for u in t.usage))
+            if progress.ended % LOG_EPISODES == 0 or progress.done == progress.total:
+                _log(tracker, progress, totals, t)
+        showing.cancel()
+        show(last=True)
+    return asked[0] if asked else None
+
+
+async def _every(seconds: float, act: Callable[[], None]) -> None:
+    while True:
+        act()
+        await asyncio.sleep(seconds)
+
+
+def _log(tracker: Tracker, progress: Progress, totals: Counter[str], t: Trajectory) -> None:
+    """One line of metrics, with the last score of the episode that has just ended."""
+    numbers = {"episodes": progress.ended, **totals, "score_last": t.scores[-1] if t.scores else None, **metrics(progress.snapshot(time.monotonic()))}
+    tracker.log({f"synthesis/{name}": value for name, value in numbers.items()})
+
+
+def _say_stopping(number: signal.Signals, progress: Progress, grace: float) -> None:
+    flying = f"the {progress.begun - progress.ended} in flight have {grace:g} s to end"
+    print(f"\nsynthesis: {number.name}, no episode begins; {flying} (another signal ends it at once)", file=sys.stderr, flush=True)
+
+
+def _results(trajectories: Parts, config: Config) -> tuple[dict, str, dict]:
+    """Counts, content hash and summary, as `Stage.finish` takes them."""
     counts, summary = summarise(trajectories, config.engine.endpoint)
-    return stage.finish(counts, trajectories.content_hash, summary)
-
-
-def plan_episodes(world: World, config: Config, key: str) -> Iterator[Episode]:
-    """`synthesis.episodes` episodes over the world's users, in a seeded order, users repeating when there are fewer.
-
-    The id of an episode depends on its user, its seed and `key` (everything that decides what it turns out to be).
-    """
-    histories: list[History] = sorted(world.histories(), key=lambda h: h.user_id)
-    if not histories:
-        raise UserError("the world has no behaviour histories; check world.histories or the world's quarantine.jsonl")
-    random.Random(config.seed).shuffle(histories)
-    for n in range(config.synthesis.episodes):
-        history = histories[n % len(histories)]
-        seed = config.seed * 1_000_003 + n
-        yield Episode(short_hash(history.user_id, seed, key), history, seed)
-
-
-def _played(cast: Cast, episodes: list[Episode], config: Config) -> Iterator[Trajectory]:
-    """Finished trajectories as they come, from the asynchronous driver."""
-    loop = asyncio.new_event_loop()
-    stream = play_all(cast, episodes, config.synthesis.concurrency, config.synthesis.max_retries)
-    following: asyncio.Task | None = None
-    try:
-        while True:
-            following = loop.create_task(anext(stream, None))
-            t = loop.run_until_complete(following)
-            if t is None:
-                return
-            yield t
-    finally:
-        if following is not None and not following.done():  # stopped by a signal in the middle of waiting
-            following.cancel()
-            loop.run_until_complete(asyncio.wait([following]))
-        loop.run_until_complete(stream.aclose())
-        loop.close()
-
-
-def _bar(wanted: list, missing: list) -> tqdm:
-    return tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc="synthesis", unit=" episodes", mininterval=1.0)
+    return counts, trajectories.content_hash, summary
 
 
 def summarise(trajectories: Parts, endpoint: EndpointConfig) -> tuple[dict, dict]:

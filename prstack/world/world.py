@@ -16,11 +16,14 @@ import contextlib
 import functools
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from prstack.errors import UserError
@@ -245,6 +248,28 @@ class World:
     def histories(self) -> Iterator[History]:
         """The users' histories, in the world's order."""
         return self._all("histories", History)
+
+    def users(self) -> list[str]:
+        """The ids of the users who have a history, in the world's order."""
+        users: list[str] = []
+        for file in self._history_files():
+            with pq.ParquetFile(file) as parquet:
+                users += parquet.read(columns=["user_id"])["user_id"].to_pylist()
+        return users
+
+    def histories_of(self, users: Collection[str]) -> dict[str, History]:
+        """User → history, of some users. Reads all histories, and makes records of theirs alone."""
+        wanted = pa.array(users, pa.large_string())
+        rows: dict[str, History] = {}
+        for file in self._history_files():
+            with pq.ParquetFile(file) as parquet:
+                for batch in parquet.iter_batches(batch_size=256):
+                    found = batch.filter(pc.is_in(batch["user_id"], value_set=wanted))
+                    rows |= {row["user_id"]: from_row(History, row) for row in found.to_pylist()}
+        return rows
+
+    def _history_files(self) -> list[Path]:
+        return data_files(self.folder / "histories", "world histories")
 
     def _all(self, name: str, cls: type) -> Iterator[Any]:
         def on_bad(bad: Bad) -> None:

@@ -79,6 +79,20 @@ def test_a_supervisor_that_approves_everything_and_one_that_approves_nothing(wor
     assert t.termination in ("max_rounds", "max_tool_calls") and len(t.reports) == 2 == len(t.scores)
 
 
+def test_every_report_is_on_record_with_its_score_and_its_verdict_with_a_reason(world):
+    no = json.dumps({"items": [{"kind": "grounded", "ok": False, "reason": "no source"}], "reason": "not yet", "score": 0.5, "decision": "revise"})
+    t, _ = play(world, "supervisor.check_report", lambda r: no, max_report_rounds=3)
+    written = [n for n, s in enumerate(t.steps) if s.role == "research" and s.state == "report"]
+    assert len(written) == 3 and [t.steps[n].content for n in written] == t.reports and [t.steps[n].round for n in written] == [0, 1, 2]
+    assert len(t.scores) == 3 and all(0 <= score <= 1 for score in t.scores)
+    assert all((v := t.steps[n + 1].verdict).reason == "not yet" and v.score == 0.5 for n in written)
+
+
+def test_the_report_that_spends_the_last_token_is_on_record_with_its_score(world):
+    t, _ = play(world, "research.act", lambda r: f"<report>\n{'word ' * 3000}\n</report>", max_tokens=2500)
+    assert t.termination == "max_tokens" and len(t.reports) == 1 == len(t.scores) and t.steps[-1].content == t.reports[0]
+
+
 def test_a_supervisor_that_talks_nonsense_approves_nothing(world):
     t, _ = play(world, "supervisor", lambda r: "looks great! approve!", max_report_rounds=2)
     assert t.termination != "approved" and all(s.verdict.decision == "revise" for s in t.steps if s.verdict)

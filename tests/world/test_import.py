@@ -1,7 +1,7 @@
 """Imports of sources that are larger than memory: what is held, what is counted, and files that are broken."""
 
-import gzip
 import gc
+import gzip
 import json
 import random
 import tracemalloc
