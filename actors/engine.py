@@ -8,14 +8,16 @@ spreads requests over several of them. This module imports neither Ray nor vLLM.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from prstack.dialogue import grammar
 from prstack.types import Role
 
 Choice = Literal["auto", "required", "none"]
 
 INITIAL_WEIGHTS = "initial"
-"""The weight version of an engine that was never updated; what a scripted engine answers always."""
+"""The weight version of an engine that was never updated; what a scripted engine and an endpoint answer always."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,8 @@ class Completion:
     completion_tokens: int
     engine: str
     seconds: float
+    weight_version: str = INITIAL_WEIGHTS
+    """The weights that made all of it."""
 
 
 @dataclass(slots=True)
@@ -82,13 +86,21 @@ class Sampling:
 class Sample:
     """Sampled tokens, end-of-turn token included when there is one, and their log probabilities (same length).
 
-    The log probabilities are the model's own: before temperature and nucleus sampling.
+    The log probabilities are the model's own: before temperature and nucleus sampling. All tokens are of the weights `weight_version`.
     """
 
     token_ids: list[int]
     logprobs: list[float]
     finish_reason: Literal["stop", "length"]
     weight_version: str
+
+
+def cleaned(text: str, is_json: bool) -> str:
+    """An answer whose JSON, all of it or that of a tool call, holds no raw control characters, which grammars let through."""
+    if is_json:
+        return grammar.clean_json(text)
+    before, tag, call = text.partition("<tool_call>")
+    return before + tag + grammar.clean_json(call)
 
 
 class EngineError(Exception):
@@ -126,6 +138,9 @@ class Engine(Protocol):
 
     async def generate(self, token_ids: list[int], sampling: Sampling) -> Sample:
         """Token ids in, sampled token ids out. Raises EngineError."""
+
+    async def update_weights(self, folder: str | Path, version: str) -> None:
+        """Serves the weights in `folder` from the next request on. Only engines that hold a model have this. Raises EngineError."""
 
     async def describe(self) -> dict[str, Any]:
         """Name, model and limits of the engine, for records and displays."""

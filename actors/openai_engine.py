@@ -3,7 +3,10 @@
 1. Messages go out in the endpoint's own form; earlier reasoning stands in `<think>` tags before what was said. A conversation that is
    estimated to be longer than `engine.max_model_len` is shortened first (`prstack.dialogue.context`).
 2. With a schema the endpoint is asked for JSON that follows it, otherwise the tools are offered as tools. A tool call comes back as one
-   and is written down in prstack's assistant format, as is reasoning that comes apart.
+   and is written down in prstack's assistant format, as is reasoning that comes apart. vLLM's own server, which says so in its list of
+   models, holds the arguments of a call to the tool's schema only where the tool is `strict`, so it gets them so. Elsewhere they stay as
+   they are: `strict` means more to some endpoints, which then refuse a tool with an argument that may be left out. Whatever a call
+   turns out to be, it becomes an answer of the tool or a malformed turn.
 3. The official client makes a call again that was refused for load, met a failing server or lost its connection: with growing pauses,
    or those of `Retry-After`. What fails for good is an EngineError, which the pool may ask elsewhere.
 
@@ -16,13 +19,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from actors.engine import INITIAL_WEIGHTS, Completion, EngineError, Request, Sample, Sampling
+from actors.engine import INITIAL_WEIGHTS, Completion, EngineError, Request, Sample, Sampling, cleaned
 from prstack.dialogue import context
-from prstack.dialogue.parse import format_assistant
+from prstack.dialogue.parse import TAGS, format_assistant
 from prstack.errors import UserError
 from prstack.settings import EndpointConfig, EngineConfig
 from prstack.types import ToolCall
@@ -47,6 +51,7 @@ class OpenAIEngine:
         end = settings.endpoint
         self._key = api_key(end)
         self._slots = asyncio.Semaphore(end.concurrency)
+        self._strict = False
         from openai import AsyncOpenAI
 
         self._client = AsyncOpenAI(api_key=self._key, base_url=end.base_url, timeout=end.timeout, max_retries=end.retries)
@@ -54,6 +59,7 @@ class OpenAIEngine:
     async def ready(self) -> str:
         """Asks the endpoint for its models. Raises EngineError when it cannot be reached or has not this one."""
         listed = await self._call(self._models, "models")
+        self._strict = listed.get(self.settings.model) == "vllm"
         if listed and self.settings.model not in listed:
             raise EngineError("request", f"{self.settings.endpoint.base_url} has no model {self.settings.model!r}; it lists {', '.join(sorted(listed)[:10])}")
         return INITIAL_WEIGHTS
@@ -70,6 +76,7 @@ class OpenAIEngine:
         if choice.finish_reason == "content_filter":
             raise EngineError("request", f"{request.task}: {self.name} holds its answer back (content_filter)")
         text = choice.message.content or "" if request.schema is not None else assistant_text(choice.message)
+        text = cleaned(text, request.schema is not None)
         used = done.usage
         return Completion(
             text=text,
@@ -111,13 +118,14 @@ class OpenAIEngine:
     async def shutdown(self) -> None:
         await self._client.close()
 
-    async def _models(self) -> list[str]:
+    async def _models(self) -> dict[str, str]:
+        """Name → owner of the models that the endpoint lists."""
         import openai
 
         try:
-            return [m.id async for m in self._client.models.list()]
+            return {m.id: m.owned_by async for m in self._client.models.list()}
         except openai.NotFoundError:  # not every endpoint lists its models
-            return []
+            return {}
 
     def _body(self, request: Request) -> dict[str, Any]:
         s = self.settings
@@ -139,9 +147,10 @@ class OpenAIEngine:
             named = {"name": request.task.replace(".", "_"), "schema": request.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
         if tools:
-            body |= {"tools": tools, "tool_choice": request.tool_choice}
+            strict = self._strict and request.constrained
+            body |= {"tools": [strictly(t) for t in tools] if strict else tools, "tool_choice": request.tool_choice}
             if request.tool_choice != "none":
-                body["parallel_tool_calls"] = False
+                body["parallel_tool_calls"] = s.parallel_calls
         return body | ({"extra_body": dict(s.endpoint.extra)} if s.endpoint.extra else {})
 
     async def _call(self, make: Any, task: str) -> Any:
@@ -173,22 +182,53 @@ def api_key(end: EndpointConfig) -> str:
     raise UserError(f"engine.endpoint.base_url={end.base_url}: put its API key into the environment variable {end.key_env} (engine.endpoint.key_env)")
 
 
+def strictly(tool: dict) -> dict:
+    """The tool, whose calls are to follow its schema."""
+    return {**tool, "function": {**tool["function"], "strict": True}}
+
+
 def outgoing(message: dict) -> dict:
-    """A message of `prstack.dialogue` as endpoints take it: reasoning in the content, no fields of ours."""
+    """A message of `prstack.dialogue` as endpoints take it: reasoning in the content, no fields of ours.
+
+    An earlier call may be what no endpoint takes back: its name becomes letters, digits, _ and -, arguments that are no JSON object become
+    an empty one. What was wrong with it stands in the tool's answer.
+    """
     out = {k: message[k] for k in ("role", "content", "tool_calls", "tool_call_id") if k in message}
+    if "tool_calls" in out:
+        out["tool_calls"] = [{**c, "function": _sound(c["function"])} for c in out["tool_calls"]]
     if reasoning := message.get("reasoning_content"):
         out["content"] = format_assistant(reasoning, message.get("content") or "")
     return out
 
 
+def _sound(function: dict) -> dict:
+    try:
+        is_object = isinstance(json.loads(function["arguments"]), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", function["name"])[:64]
+    return {**function, "name": name or "unknown", "arguments": function["arguments"] if is_object else "{}"}
+
+
 def assistant_text(message: Any) -> str:
-    """An answer in prstack's assistant format; of several tool calls the first counts."""
+    """An answer in prstack's assistant format, with all its tool calls."""
     content = message.content or ""
     reasoning = next((r for field in ("reasoning_content", "reasoning") if isinstance(r := getattr(message, field, None), str) and r), "")
-    call = message.tool_calls[0].function if message.tool_calls else None
-    if call is None and not reasoning:
+    calls = [f for c in message.tool_calls or () if (f := getattr(c, "function", None))]
+    if not calls and not reasoning:
         return content
-    return format_assistant(reasoning, content, ToolCall("", call.name, call.arguments or "{}") if call else None)
+    return format_assistant(reasoning, content, *(ToolCall("", c.name or "", _contained(c.arguments or "{}")) for c in calls))
+
+
+def _contained(arguments: str) -> str:
+    """Arguments as they are; where they are no JSON and hold tags of the format, as one JSON string, so that they end no call and begin none."""
+    if not any(tag in arguments for tag in TAGS):
+        return arguments
+    try:
+        json.loads(arguments)
+    except (ValueError, RecursionError):
+        return json.dumps(arguments, ensure_ascii=False)
+    return arguments
 
 
 def estimate(messages: list[dict], tools: list[dict] | None) -> int:

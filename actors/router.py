@@ -8,13 +8,12 @@ Failure: a request whose engine fails is asked again, elsewhere or after the res
 growing pauses. It ends with one answer or one EngineError: requests change nothing in an engine, so asking twice is
 harmless, and only one answer is ever returned. Errors of the request itself ("context", "request") are not retried.
 
-Health is a state machine without clock, network or tasks in it:
+Health (`actors.health`) is a state machine: an engine is asked while it is healthy, and looked after until it is again, or lost.
 
-    restarting ──answers with the current weights──▶ healthy
-        ▲ │                                             │
-        │ └───fails, or serves other weights──▶ dead ◀──┘ fails
-        └─────────────next attempt────────────────┘
-    dead ──longer than patience, or for good──▶ lost
+Weights: `update_weights` brings new ones to all engines while requests go on; an engine answers what it has begun first. An engine
+that comes back with others than the current ones is given them before it serves again; an answer that shows that it has come back
+unnoticed, made by the weights of its start, is thrown away and asked for again. Every pool over the same engines is to be
+told of every update, in the same order; an engine that has the version already does nothing.
 
 Who restarts an engine: Ray restarts an actor whose process died (give it `max_restarts`), and `ready()` revives what died
 inside a living actor. The pool only asks `ready()` until it answers. Every pool keeps its own view; pools need not
@@ -28,52 +27,21 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 from ray.exceptions import ActorDiedError, RayError, RayTaskError, TaskCancelledError
 
 from actors.engine import INITIAL_WEIGHTS, Completion, EngineError, Request, Sample, Sampling
+from actors.health import Health
 
 
-@dataclass(slots=True)
-class Health:
-    """Whether an engine may be asked. Times are seconds of any steady clock, given by the caller."""
+@dataclass(slots=True, frozen=True)
+class Weights:
+    """What the engines should serve. Without a `folder` they have it from their start."""
 
-    state: Literal["restarting", "healthy", "dead", "lost"] = "restarting"
-    reason: str = ""
-    down_since: float = 0.0
-
-    def failed(self, reason: str, now: float) -> None:
-        """A request or ping failed."""
-        if self.state == "lost":
-            return
-        if self.state == "healthy":
-            self.down_since = now
-        self.state, self.reason = "dead", reason
-
-    def restart(self) -> None:
-        """The next ping is under way. Only a dead engine restarts."""
-        if self.state == "dead":
-            self.state = "restarting"
-
-    def answered(self, version: str, current: str, now: float) -> None:
-        """A ping was answered by an engine that serves weights `version`. Counts only while restarting: an answer
-        that was on its way when the engine died proves nothing."""
-        if self.state != "restarting":
-            return
-        if version == current:
-            self.state, self.reason = "healthy", ""
-        else:
-            self.failed(f"serves weights {version}, current is {current}", now)
-
-    def give_up(self, now: float, patience: float) -> None:
-        """A dead engine that has been down for `patience` seconds is lost; it is not asked again."""
-        if self.state == "dead" and now - self.down_since >= patience:
-            self.state = "lost"
-
-    def lose(self, reason: str) -> None:
-        """The engine cannot come back."""
-        self.state, self.reason = "lost", reason
+    version: str
+    folder: str | None = None
 
 
 def place(episode: str, engines: Sequence[int]) -> int:
@@ -98,19 +66,28 @@ class EnginePool:
         pause: float = 0.5,
         timeout: float = 900.0,
         patience: float = 600.0,
+        folder: str | None = None,
     ):
         """`retries` of a request after its first failure, with pauses of `pause` · 2ⁿ seconds (10 at most); `timeout`
-        seconds for one answer; `patience` seconds for an engine to start, or to come back."""
+        seconds for one answer; `patience` seconds for an engine to start, to come back, or to take new weights. `folder` holds the
+        weights `weight_version`, unless the engines have those from their start."""
         if not engines:
             raise ValueError("a pool needs at least one engine")
         self.engines = list(engines)
-        self.weight_version = weight_version
+        self._weights = Weights(weight_version, folder)
+        self._given = [False] * len(self.engines)  # engines that have others than those of their start
         self.health = [Health() for _ in self.engines]
         self.in_flight = [0] * len(self.engines)
         self._retries, self._pause, self._timeout, self._patience = retries, pause, timeout, patience
         self._revivals: dict[int, asyncio.Task] = {}
         self._changed = asyncio.Condition()
+        self._updating = asyncio.Lock()
         self._started = False
+
+    @property
+    def weight_version(self) -> str:
+        """The version that healthy engines serve, or are about to."""
+        return self._weights.version
 
     async def ready(self) -> None:
         """Waits until one engine can answer. Raises EngineError when all are lost."""
@@ -124,6 +101,28 @@ class EnginePool:
         """Token ids in, sampled token ids out. Raises EngineError."""
         return await self._ask("generate", episode, token_ids, sampling)
 
+    async def update_weights(self, folder: str | Path, version: str) -> None:
+        """All engines serve the weights in `folder` from their next request on. Returns when every healthy engine does; those that are down
+        are given them before they come back, so the folder must stay until the next update.
+
+        Raises EngineError when no engine takes them, and the pool stays with the weights that it had: "request" for a folder that is not
+        this model's, "unavailable" otherwise. Where some take them, an engine that does not counts as dead.
+        """
+        async with self._updating:
+            await self._pick("")
+            before, self._weights = self._weights, Weights(version, str(folder))
+            asked = [i for i, h in enumerate(self.health) if h.state == "healthy"]
+            refusals = dict(zip(asked, await asyncio.gather(*(self._give_weights(i) for i in asked)), strict=True))
+            refused = {i: e for i, e in refusals.items() if e is not None}
+            # Whoever is healthy and has not refused serves the new weights: asked just now, or come back since.
+            if not any(h.state == "healthy" and i not in refused for i, h in enumerate(self.health)):
+                self._weights = before
+                if refused:
+                    raise next(iter(refused.values()))
+                raise EngineError("unavailable", "; ".join(f"engine {i}: {h.reason}" for i, h in enumerate(self.health)))
+            for i, e in refused.items():
+                self._down(i, e.message)
+
     async def close(self) -> None:
         """Stops looking after engines; the engines themselves live on."""
         for task in self._revivals.values():
@@ -135,16 +134,19 @@ class EnginePool:
         while True:
             i = await self._pick(episode)
             self.in_flight[i] += 1
+            given = self._given[i]
             try:
-                return await asyncio.wait_for(call(self.engines[i], method, *args), self._timeout)
+                answer = await asyncio.wait_for(call(self.engines[i], method, *args), self._timeout)
+                if given and getattr(answer, "weight_version", "") == INITIAL_WEIGHTS:
+                    raise EngineError("engine", "started again, and has the weights of its start")
+                return answer
             except Exception as e:
                 reason = _failure(e)
                 if reason is None:
                     if isinstance(e, EngineError):  # as the engine raised it, without Ray's wrapping
                         raise EngineError(e.kind, e.message) from e
                     raise
-                self.health[i].failed(reason, time.monotonic())
-                self._revive(i)
+                self._down(i, reason)
                 failures += 1
                 if failures > self._retries:
                     raise EngineError("unavailable", f"{failures} attempts failed, the last on engine {i}: {reason}") from e
@@ -170,6 +172,29 @@ class EnginePool:
                     raise EngineError("unavailable", f"all engines are lost ({reasons})")
                 await self._changed.wait()
 
+    async def _give_weights(self, i: int) -> EngineError | None:
+        """Updates a healthy engine to the current weights; its refusal, if it refuses them. An engine that fails is down."""
+        engine, w = self.engines[i], self._weights
+        if not hasattr(engine, "update_weights"):
+            return EngineError("request", f"engine {i} has no weights that could be updated")
+        try:
+            await asyncio.wait_for(call(engine, "update_weights", w.folder, w.version), self._patience)
+        except Exception as e:
+            reason = _failure(e)
+            if reason is not None:
+                self._down(i, reason)
+            elif isinstance(e, EngineError):
+                return EngineError(e.kind, e.message)
+            else:
+                raise
+        else:
+            self._given[i] = True
+        return None
+
+    def _down(self, i: int, reason: str) -> None:
+        self.health[i].failed(reason, time.monotonic())
+        self._revive(i)
+
     def _revive(self, i: int) -> None:
         """Starts looking after an engine that is not healthy, unless that is under way."""
         task = self._revivals.get(i)
@@ -182,6 +207,12 @@ class EnginePool:
             health.restart()
             try:
                 version = await asyncio.wait_for(call(self.engines[i], "ready"), self._patience)
+                w = self._weights
+                if w.folder is not None and version != w.version:
+                    if refusal := await self._give_weights(i):
+                        raise EngineError("engine", f"does not take weights {w.version}: {refusal.message}")
+                    version = w.version
+                self._given[i] = w.folder is not None
                 health.answered(version, self.weight_version, time.monotonic())
             except Exception as e:
                 reason = _failure(e)

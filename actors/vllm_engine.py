@@ -4,15 +4,17 @@ One instance owns one `AsyncLLM` (this process and an engine core process beside
 are in flight. It is a plain async class: `ray.remote(VLLMEngine)` hosts it, with `runtime_env()` and a
 `max_concurrency` as large as the number of requests that may be in flight.
 
-`complete` renders messages with prstack's chat template, keeps the prompt within the context by the rule of
+`complete` renders messages with prstack's chat template or the checkpoint's own (`engine.chat_template`), keeps the prompt within the context by the rule of
 `prstack.dialogue.context`, and constrains the answer by a grammar (`prstack.dialogue.grammar`), so that verdicts,
 tool calls and reports parse and end, unless the request wants the model's own text. `generate` takes and gives token ids, exactly as sampled.
+`update_weights` changes the weights between requests (`actors.weight_update`): each answer is made by one version, which a Sample names.
 
 vLLM reads its environment variables when it is imported; the constructor sets those that are not set, and imports it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 import json
@@ -21,10 +23,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from actors.engine import INITIAL_WEIGHTS, Completion, EngineError, Request, Sample, Sampling
+from actors import weight_update
+from actors.engine import INITIAL_WEIGHTS, Completion, EngineError, Request, Sample, Sampling, cleaned
 from actors.owner import Owner
 from prstack.dialogue import context, grammar
-from prstack.dialogue.render import Renderer
+from prstack.dialogue.conversation import MAX_CALLS
+from prstack.dialogue.model_template import renderer
 from prstack.errors import UserError
 from prstack.settings import EngineConfig
 
@@ -57,9 +61,11 @@ class VLLMEngine:
         self.model_dir = Path(model_dir)
         self.name = f"vllm:{self.settings.model}"
         self.weight_version = INITIAL_WEIGHTS
-        self.renderer = Renderer(self.model_dir)
+        self.renderer = renderer(self.model_dir, self.settings.chat_template)
         self._check_context()
         self._ids = itertools.count()
+        self._gate, self._changing = weight_update.Gate(), asyncio.Lock()
+        self._stopped = False
         for key, value in runtime_env()["env_vars"].items():
             os.environ.setdefault(key, value)
         self._llm = _start(self.settings, self.model_dir)
@@ -67,15 +73,33 @@ class VLLMEngine:
     async def ready(self) -> str:
         """The version of the weights, as soon as the model answers. An engine core that has died is started again,
         with the weights of the model's directory. Raises EngineError."""
-        if self._llm.errored:
-            self._llm.shutdown()
-            self.weight_version = INITIAL_WEIGHTS
-            try:
-                self._llm = _start(self.settings, self.model_dir)
-            except Exception as e:
-                raise EngineError("engine", f"{self.name} does not start again: {e}") from e
+        if self._dead():
+            async with self._changing:
+                if self._dead():
+                    self._restart()
         await self.generate([self.renderer.end_of_turn_id], Sampling(max_tokens=1))
         return self.weight_version
+
+    async def update_weights(self, folder: str | Path, version: str) -> None:
+        """Serves the weights in `folder` (safetensors files with Hugging Face names) and calls them `version`; an engine that has this version
+        already does nothing. Requests in flight end first, later ones wait.
+
+        Raises EngineError: "request" for a folder that is not this model's, with everything as it was; "engine" when the update failed on its
+        way, and then the engine is dead, until `ready` starts it again with the weights of the model's directory.
+        """
+        if version == INITIAL_WEIGHTS:
+            raise EngineError("request", f"{self.name}: {version!r} names the weights that an engine starts with; give the update a version of its own")
+        async with self._changing:
+            if self._dead():
+                raise EngineError("engine", f"{self.name} is dead")
+            if version == self.weight_version:
+                return
+            try:
+                await asyncio.to_thread(weight_update.check, Path(folder), self.model_dir)
+            except UserError as e:
+                raise EngineError("request", f"{self.name}: {e}") from e
+            async with self._gate.closed():
+                await self._load(Path(folder).absolute(), version)
 
     async def complete(self, request: Request) -> Completion:
         """One assistant turn. Raises EngineError: "context", "request" or "engine"."""
@@ -89,20 +113,15 @@ class VLLMEngine:
             "seed": request.seed,
             "stop_token_ids": [self.renderer.end_of_turn_id],
         }
-        out = await self._run(prompt, params, self._form(request, max_tokens), request.episode or request.task)
-        text = out.text
-        if request.schema is not None:
-            text = grammar.clean_json(text)
-        elif "<tool_call>" in text:
-            before, tag, call = text.partition("<tool_call>")
-            text = before + tag + grammar.clean_json(call)
+        out, version = await self._run(prompt, params, self._form(request, max_tokens), request.episode or request.task)
         return Completion(
-            text=text,
+            text=cleaned(out.text, request.schema is not None),
             finish_reason="length" if out.finish_reason == "length" else "stop",
             prompt_tokens=len(prompt),
             completion_tokens=len(out.token_ids),
             engine=self.name,
             seconds=time.perf_counter() - start,
+            weight_version=version,
         )
 
     async def generate(self, token_ids: list[int], sampling: Sampling) -> Sample:
@@ -111,8 +130,7 @@ class VLLMEngine:
         if left < sampling.max_tokens:
             raise EngineError("context", f"{len(token_ids)} + {sampling.max_tokens} tokens; the engine has {self.settings.max_model_len}")
         params = {**dataclasses.asdict(sampling), "logprobs": 0, "detokenize": False}
-        version = self.weight_version
-        out = await self._run(token_ids, params, None, "generate")
+        out, version = await self._run(token_ids, params, None, "generate")
         ids = list(out.token_ids)
         logprobs = [entry[token].logprob for token, entry in zip(ids, out.logprobs, strict=True)]
         return Sample(ids, logprobs, "length" if out.finish_reason == "length" else "stop", version)
@@ -122,14 +140,43 @@ class VLLMEngine:
             "name": self.name,
             "model": str(self.model_dir),
             "dtype": self.settings.dtype,
+            "chat_template": self.settings.chat_template,
             "max_model_len": self.settings.max_model_len,
             "exact_tokens": self.exact_tokens,
+            "weight_version": self.weight_version,
             "pid": os.getpid(),
         }
 
     async def shutdown(self) -> None:
         """Ends the engine core process."""
         self._llm.shutdown()
+
+    def _dead(self) -> bool:
+        return self._stopped or self._llm.errored
+
+    def _restart(self) -> None:
+        self._llm.shutdown()
+        self.weight_version = INITIAL_WEIGHTS
+        try:
+            self._llm = _start(self.settings, self.model_dir)
+        except Exception as e:
+            raise EngineError("engine", f"{self.name} does not start again: {e}") from e
+        self._stopped = False
+
+    async def _load(self, folder: Path, version: str) -> None:
+        """New weights while no request is in flight. What stops on its way, cancelled included, stops the engine core as well: half of the
+        weights must serve nobody."""
+        try:
+            await self._llm.pause_generation(mode="abort", clear_cache=True)  # ends what callers have given up, and empties the prefix cache
+            await self._llm.collective_rpc("load_folder", args=(str(folder), weight_update.is_tied(self.model_dir)))
+            await self._llm.resume_generation()
+        except BaseException as e:
+            self._stopped = True
+            self._llm.shutdown()
+            if isinstance(e, Exception):
+                raise EngineError("engine", f"{self.name} stopped in an update to weights {version}: {e}") from e
+            raise
+        self.weight_version = version
 
     def _check_context(self) -> None:
         config = json.loads((self.model_dir / "config.json").read_text(encoding="utf-8"))
@@ -155,13 +202,14 @@ class VLLMEngine:
             if request.schema is not None:
                 return grammar.reply_format(request.schema)
             if request.tools or request.report == "required" or request.tool_choice == "required":
-                return grammar.turn_format(request.tools or [], request.tool_choice, request.report, max_tokens)
+                calls = MAX_CALLS if self.settings.parallel_calls else 1
+                return grammar.turn_format(request.tools or [], request.tool_choice, request.report, max_tokens, calls)
         except ValueError as e:
             raise EngineError("request", f"{request.task}: {e}") from e
         return None
 
-    async def _run(self, token_ids: list[int], params: dict, form: str | None, label: str) -> Any:
-        """The finished output of one request. Cancelling the call aborts the request in vLLM."""
+    async def _run(self, token_ids: list[int], params: dict, form: str | None, label: str) -> tuple[Any, str]:
+        """The finished output of one request, and the version of the weights that made it. Cancelling the call aborts the request in vLLM."""
         from vllm import SamplingParams
         from vllm.exceptions import VLLMClientError
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
@@ -170,13 +218,17 @@ class VLLMEngine:
         form = StructuredOutputsParams(structural_tag=form) if form else None
         try:
             sampling = SamplingParams(**params, structured_outputs=form, output_kind=RequestOutputKind.FINAL_ONLY)
-            outputs = self._llm.generate({"prompt_token_ids": token_ids}, sampling, f"{label}-{next(self._ids)}")
-            (done,) = [output async for output in outputs]
+            async with self._gate.passing():
+                if self._stopped:
+                    raise EngineError("engine", f"{self.name} stopped in an update of its weights")
+                version = self.weight_version
+                outputs = self._llm.generate({"prompt_token_ids": token_ids}, sampling, f"{label}-{next(self._ids)}")
+                (done,) = [output async for output in outputs]
         except (EngineDeadError, EngineGenerateError) as e:
             raise EngineError("engine", f"{self.name}: {e}") from e
         except (VLLMClientError, ValueError) as e:
             raise EngineError("request", f"{label}: {e}") from e
-        return done.outputs[0]
+        return done.outputs[0], version
 
 
 def _start(settings: EngineConfig, model_dir: Path) -> Any:
@@ -191,6 +243,7 @@ def _start(settings: EngineConfig, model_dir: Path) -> Any:
         "max_model_len": settings.max_model_len,
         "generation_config": "vllm",  # sampling is what the request says, not what the model's directory suggests
         "structured_outputs_config": {"backend": "xgrammar"},
+        "worker_extension_cls": weight_update.WORKER,
         "additional_config": Owner(),  # so that vLLM's processes end with this one
         "disable_log_stats": True,
         "use_tqdm_on_load": False,

@@ -21,7 +21,7 @@ def refusal(status, message, code=None):
 class Endpoint:
     """Answers with one reply after the other, the last again and again; a reply is (status, body) or (status, body, headers)."""
 
-    def __init__(self, *replies, slow=0.0):
+    def __init__(self, *replies, slow=0.0, owner="t"):
         self.replies, self.slow, self.asked, self.headers, self.busy, self.most = list(replies), slow, [], [], 0, 0
         lock = threading.Lock()
 
@@ -37,7 +37,7 @@ class Endpoint:
             def do_GET(_):
                 if _.path != "/v1/models":
                     return _.reply(*refusal(404, "not here"))
-                _.reply(200, {"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": "t"}]})
+                _.reply(200, {"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": owner}]})
 
             def do_POST(_):
                 body = json.loads(_.rfile.read(int(_.headers["Content-Length"])))

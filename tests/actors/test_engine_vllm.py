@@ -147,21 +147,38 @@ def test_settings_the_model_cannot_have(model_dir):
         VLLMEngine(SETTINGS | {"max_model_len": 9000}, model_dir)
 
 
+def test_an_update_to_the_same_weights_changes_their_version_alone(engine, model_dir, tmp_path):
+    """To others: tests/actors/test_weight_update.py."""
+    import ray
+
+    prompt, greedy = Renderer(model_dir).prompt(MESSAGES), Sampling(max_tokens=8, temperature=0.0)
+    first = ray.get(engine.generate.remote(prompt, greedy))
+    for folder, version, words in ((tmp_path, "again", "no such file"), (model_dir, "initial", "a version of its own")):
+        with pytest.raises(EngineError, match=words) as e:
+            ray.get(engine.update_weights.remote(str(folder), version))
+        assert e.value.kind == "request"
+    ray.get(engine.update_weights.remote(str(model_dir), "again"))
+    second = ray.get(engine.generate.remote(prompt, greedy))
+    assert (first.weight_version, second.weight_version, ray.get(engine.ready.remote())) == ("initial", "again", "again")
+    assert first.token_ids == second.token_ids and first.logprobs == pytest.approx(second.logprobs, abs=1e-4)
+    assert ask(engine, request(max_tokens=4))[0].weight_version == "again"
+
+
 @pytest.mark.slow
-def test_a_dead_engine_core_is_started_again(engine):
+def test_a_dead_engine_core_is_started_again_and_given_its_weights(engine, model_dir):
     import ray
 
     pid = ray.get(engine.describe.remote())["pid"]
     (core,) = descendants(pid)
 
     async def run():
-        pool = EnginePool([engine])
+        pool = EnginePool([engine], weight_version="again", folder=str(model_dir))
         await pool.ready()
         tasks = [asyncio.create_task(pool.complete(request(seed=i, max_tokens=64))) for i in range(8)]
         await asyncio.sleep(0.5)
         core.send_signal(signal.SIGKILL)
         answers = await asyncio.gather(*tasks)
-        assert len(answers) == 8 and all(a.text for a in answers)
+        assert len(answers) == 8 and all(a.text and a.weight_version == "again" for a in answers)
         await pool.close()
 
     asyncio.run(run())

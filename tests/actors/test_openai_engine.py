@@ -40,11 +40,13 @@ def key(monkeypatch):
 
 def ask(endpoint, *requests, **settings):
     """The answers to requests that are made at once, errors among them."""
-    model, length = settings.pop("model", "m"), settings.pop("max_model_len", 4096)
+    model, length, ready = settings.pop("model", "m"), settings.pop("max_model_len", 4096), settings.pop("ready", False)
 
     async def play():
         engine = OpenAIEngine(EngineConfig(name="openai", model=model, max_model_len=length, endpoint=EndpointConfig(base_url=endpoint.url, **settings)))
         try:
+            if ready:
+                await engine.ready()
             return await asyncio.gather(*(engine.complete(r) for r in requests), return_exceptions=True)
         finally:
             await engine.shutdown()
@@ -89,6 +91,40 @@ def test_earlier_reasoning_and_calls_go_out_as_endpoints_take_them():
     call = {"type": "function", "id": "c1", "function": {"name": "visit_product", "arguments": "{}"}}
     assert outgoing({"role": "assistant", "content": "", "reasoning_content": "Next.", "tool_calls": [call]}) == {"role": "assistant", "content": "<think>\nNext.\n</think>", "tool_calls": [call]}
     assert outgoing({"role": "tool", "tool_call_id": "c1", "name": "visit_product", "content": "P1"}) == {"role": "tool", "tool_call_id": "c1", "content": "P1"}
+
+
+@pytest.mark.parametrize("arguments", ['{"query": "a', "[1]", "", '"text"'])
+def test_an_earlier_call_that_no_endpoint_takes_back_goes_out_as_one_that_they_take(arguments):
+    call = {"type": "function", "id": "c1", "function": {"name": "product search!", "arguments": arguments}}
+    message = {"role": "assistant", "content": "", "tool_calls": [call]}
+    assert outgoing(message)["tool_calls"] == [{"type": "function", "id": "c1", "function": {"name": "product_search_", "arguments": "{}"}}]
+    assert call["function"]["arguments"] == arguments
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        ({"name": "product_search", "arguments": '{"query": "quiet'}, "not JSON"),
+        ({"name": "product_search", "arguments": "[]"}, "not a JSON object"),
+        ({"name": "", "arguments": "{}"}, "no \"name\""),
+        ({"name": "product_search", "arguments": '{"query": "quiet\nblender"}'}, ""),
+    ],
+)
+def test_a_malformed_call_is_a_malformed_turn_or_call_and_no_exception(endpoint, function, error):
+    (done,) = ask(endpoint(answer(None, "tool_calls", tool_calls=[{"id": "x", "type": "function", "function": function}])), request(tools=SCHEMAS))
+    turn = parse_assistant(done.text)
+    assert error in turn.error and bool(turn.error) == bool(error)
+    assert (turn.tool_call is not None) == bool(function["name"])
+
+
+def test_only_a_server_that_says_it_is_vllm_gets_strict_tools(endpoint):
+    plain, strict = endpoint(answer("yes")), endpoint(answer("yes"), owner="vllm")
+    for e in (plain, strict):
+        ask(e, request(tools=SCHEMAS), request(tools=SCHEMAS, constrained=False), ready=True)
+    assert all(e["tools"] == SCHEMAS for e in plain.asked)
+    told = [[t["function"].get("strict") for t in e["tools"]] for e in strict.asked]
+    assert sorted(map(str, told)) == ["[None, None, None, None]", "[True, True, True, True]"]
+    assert "strict" not in json.dumps(SCHEMAS)
 
 
 def test_a_refusal_for_load_is_waited_out_as_it_asks(endpoint):

@@ -2,60 +2,28 @@
 
 import asyncio
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 
 import pytest
 
 from actors.engine import Request, Sampling
 from actors.openai_engine import OpenAIEngine
-from actors.vllm_engine import runtime_env
+from prstack.dialogue.parse import parse_assistant
 from prstack.dialogue.render import Renderer
 from prstack.settings import EndpointConfig, EngineConfig
 from prstack.stages.models import WORLD_9M, resolve_model
+from prstack.tools.schemas import PARAMETERS, SCHEMAS, check
+from tests.actors.vllm_server import serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 pytest.importorskip("vllm")
 
 MESSAGES = [{"role": "system", "content": "You research products."}, {"role": "user", "content": "I want a quiet blender below $100."}]
-FLAGS = ["--enforce-eager", "--block-size", "32", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "2048", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(resolve_model(WORLD_9M)), "--served-model-name", "world-9m"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len", "2048", "--kv-cache-memory-bytes", str(256 << 20), "--generation-config", "vllm", *FLAGS]
-    with log.open("w") as out:
-        server = subprocess.Popen(command, env=os.environ | runtime_env()["env_vars"], stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        for _ in range(240):
-            if server.poll() is not None:
-                raise AssertionError(log.read_text()[-4000:])
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(1)
-        else:
-            raise AssertionError(f"the server does not answer: {log.read_text()[-2000:]}")
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(30)
+    with serve(WORLD_9M, tmp_path_factory.mktemp("server") / "log.txt", 2048) as url:
+        yield url
 
 
 def use(url, *calls):
@@ -84,3 +52,16 @@ def test_tokens_are_exact(url):
     one, two, drawn = use(url, lambda e: e.generate(prompt, greedy), lambda e: e.generate(prompt, greedy), lambda e: e.generate(prompt, Sampling(max_tokens=24, seed=5)))
     assert one.token_ids == two.token_ids and 0 < len(one.token_ids) == len(one.logprobs) <= 24
     assert all(p <= 0 for p in one.logprobs) and len(drawn.token_ids) == len(drawn.logprobs) > 0
+
+
+def test_a_tool_call_follows_its_schema_however_weak_the_model_is(url):
+    """Without `strict` the server lets arguments through that the schema forbids."""
+    calls = [Request("research.act", "research", MESSAGES, tools=SCHEMAS, tool_choice="required", seed=i, max_tokens=600, temperature=1.0) for i in range(6)]
+    said = use(url, *((lambda r: lambda e: e.complete(r))(c) for c in calls))
+    finished = [s for s in said if s.finish_reason == "stop"]
+    assert finished
+    for s in finished:
+        turn = parse_assistant(s.text)
+        assert turn.error == "" and check(PARAMETERS[turn.tool_call.name], turn.tool_call.arguments)
+    for s in said:  # cut off or not, it can be read, and goes into the next prompt
+        parse_assistant(s.text)

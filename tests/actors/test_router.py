@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from actors.engine import Completion, EngineError, Request, Sampling
+from actors.engine import Completion, EngineError, Request, Sample, Sampling
 from actors.router import EnginePool, Health, place
 
 
@@ -197,6 +197,164 @@ def test_limits_end_in_one_error():
 def test_generate_goes_the_same_way():
     async def run():
         assert await pool(Scripted("a")).generate([1, 2], Sampling(max_tokens=7)) == [1, 2, 7]
+
+    asyncio.run(run())
+
+
+# --- new weights -----------------------------------------------------------------------------------------------------
+class Model(Scripted):
+    """Takes weights, unless its `refusals`, one an update, say otherwise; `restart` puts it back to those of its start."""
+
+    def __init__(self, name, refusals=(), **more):
+        super().__init__(name, **more)
+        self.refusals, self.given = list(refusals), []
+
+    async def update_weights(self, folder, version):
+        self.given.append(version)
+        await asyncio.sleep(0)
+        if self.refusals and (fault := self.refusals.pop(0)):
+            if fault.kind == "engine":
+                self.restart()
+            raise fault
+        self.version = version
+
+    def restart(self):
+        self.version = "initial"
+
+    async def generate(self, token_ids, sampling):
+        version = self.version
+        await asyncio.sleep(self.seconds)
+        return Sample([1], [0.0], "stop", version)
+
+
+async def healthy(pool, i):
+    for _ in range(300):
+        if pool.health[i].state == "healthy":
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(pool.health[i])
+
+
+async def healthy_both(pool):
+    await pool.ready()
+    await healthy(pool, 0)
+    await healthy(pool, 1)
+
+
+REFUSED = EngineError("request", "tensor a is missing")
+
+
+def test_all_engines_get_new_weights_and_those_that_are_down_before_they_serve():
+    async def run():
+        a, b, c = Model("a"), Model("b"), Model("c", pings=[DEAD] * 4)
+        three = pool(a, b, c, pause=0.02)
+        await healthy_both(three)
+        await three.update_weights("folder", "1")
+        assert (a.version, b.version, c.version, three.weight_version) == ("1", "1", "initial", "1")
+        await healthy(three, 2)
+        assert c.version == "1" and [a.given, b.given, c.given] == [["1"]] * 3
+        await three.close()
+
+    asyncio.run(run())
+
+
+def test_an_engine_that_has_come_back_unnoticed_is_given_the_weights_and_its_answer_is_thrown_away():
+    async def run():
+        a = Model("a")
+        alone = pool(a)
+        await alone.ready()
+        await alone.update_weights("folder", "1")
+        a.restart()
+        samples = await asyncio.gather(*(alone.generate([1], Sampling()) for _ in range(5)))
+        assert {s.weight_version for s in samples} == {"1"} and a.given == ["1", "1"]
+
+    asyncio.run(run())
+
+
+def test_a_pool_that_is_made_after_an_update_looks_after_the_weights_as_well():
+    async def run():
+        a, b = Model("a", version="1"), Model("b")
+        both = pool(a, b, weight_version="1", folder="folder")
+        await healthy_both(both)
+        assert (a.given, b.given) == ([], ["1"])
+        a.restart()
+        samples = await asyncio.gather(*(both.generate([1], Sampling()) for _ in range(6)))
+        assert {s.weight_version for s in samples} == {"1"}
+        await both.close()
+
+    asyncio.run(run())
+
+
+def test_answers_that_were_begun_before_an_update_count():
+    async def run():
+        a = Model("a", seconds=0.05)
+        alone = pool(a)
+        await alone.ready()
+        early = asyncio.create_task(alone.generate([1], Sampling()))
+        await asyncio.sleep(0.01)
+        await alone.update_weights("folder", "1")
+        assert (await early).weight_version == "initial" and alone.health[0].state == "healthy"
+        assert (await alone.generate([1], Sampling())).weight_version == "1"
+
+    asyncio.run(run())
+
+
+def test_weights_that_no_engine_takes_change_nothing():
+    async def run():
+        a, b = Model("a", refusals=[None, REFUSED]), Model("b", refusals=[None, REFUSED])
+        both = pool(a, b)
+        await healthy_both(both)
+        await both.update_weights("good", "1")
+        with pytest.raises(EngineError, match="tensor a is missing") as e:
+            await both.update_weights("bad", "2")
+        assert e.value.kind == "request" and both.weight_version == a.version == b.version == "1"
+        assert [h.state for h in both.health] == ["healthy"] * 2
+        broken = Model("c", refusals=[EngineError("engine", "stopped in the middle")])
+        alone = pool(broken)
+        await alone.ready()
+        with pytest.raises(EngineError, match="stopped in the middle") as e:
+            await alone.update_weights("bad", "1")
+        assert e.value.kind == "unavailable" and alone.weight_version == "initial"
+        assert (await alone.generate([1], Sampling())).weight_version == "initial"
+
+    asyncio.run(run())
+
+
+def test_an_engine_that_breaks_in_an_update_is_given_the_weights_again_that_others_took():
+    async def run():
+        a, b = Model("a"), Model("b", refusals=[EngineError("engine", "stopped"), REFUSED])
+        both = pool(a, b)
+        await healthy_both(both)
+        await both.update_weights("folder", "1")
+        assert both.health[0].state == "healthy" and both.health[1].state != "healthy" and both.weight_version == "1"
+        await healthy(both, 1)
+        assert b.version == "1" and b.given == ["1"] * 3
+        await both.close()
+
+    asyncio.run(run())
+
+
+def test_an_engine_that_refuses_what_others_take_serves_nobody():
+    async def run():
+        a, b = Model("a"), Model("b", refusals=[REFUSED] * 1000)
+        both = pool(a, b, patience=0.1)
+        await healthy_both(both)
+        await both.update_weights("folder", "1")
+        samples = await asyncio.gather(*(both.generate([1], Sampling(), f"e{i}") for i in range(20)))
+        assert {s.weight_version for s in samples} == {"1"}
+        while both.health[1].state != "lost":
+            await asyncio.sleep(0.01)
+        assert "does not take weights 1: tensor a is missing" in both.health[1].reason
+
+    asyncio.run(run())
+
+
+def test_an_engine_without_weights_of_its_own_refuses_new_ones():
+    async def run():
+        alone = pool(Scripted("a"))
+        with pytest.raises(EngineError, match="engine 0 has no weights"):
+            await alone.update_weights("folder", "1")
+        assert (await alone.complete(request())).text == "a:e"
 
     asyncio.run(run())
 
