@@ -12,6 +12,7 @@ import platform
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -93,6 +94,21 @@ def pss(process: psutil.Process) -> int:
         return process.memory_full_info().pss
     except psutil.Error:
         return 0
+
+
+def cpu_times() -> dict[int, float]:
+    """User and system time in seconds of this process and of all below it that live, by process id."""
+    this, found = psutil.Process(), {}
+    for process in [this, *this.children(recursive=True)]:
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            found[process.pid] = times.user + times.system
+    return found
+
+
+def cpu_between(before: dict[int, float], after: dict[int, float]) -> float:
+    """Seconds that the processes of `after` used since `before`. Those that ended in between are not counted."""
+    return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
 
 
 class Clock:

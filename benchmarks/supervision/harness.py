@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from actors.engine import EngineError
-from actors.supervisor import SupervisorAgent
+from actors.supervisor import SupervisorAgent, read_verdict
 from benchmarks.supervision.kinds import Kind
 from benchmarks.supervision.moments import Moment
+from prstack.prompts.replies import VERDICT_KINDS
 from prstack.settings import AgentsConfig
 from prstack.types import Usage, Verdict
 
@@ -26,6 +27,11 @@ class Judged:
     @property
     def sent_back(self) -> bool:
         return self.verdict is not None and self.verdict.decision == "revise"
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether the reply held no verdict, which the supervisor agent takes for `revise`."""
+        return self.verdict == read_verdict("", self.moment.state)
 
     def names(self, findings: frozenset[str]) -> bool:
         """Whether one of the findings that are not ok is of these kinds."""
@@ -43,6 +49,20 @@ def mutants(kind: Kind, moments: Sequence[Moment], most: int, seed: int) -> list
         if mutant := kind.make(moment, rng):
             made.append(mutant)
     return made
+
+
+def drawn(right: Sequence[Moment], wrong: Sequence[Moment], limit: int, seed: int) -> tuple[list[Moment], list[Moment]]:
+    """`limit` moments by lot, as evenly as can be over the three states and over right and wrong ones; all where there are no more."""
+    rng = random.Random(f"{seed}/limit")
+    queues = [[m for m in side if m.state == state] for state in VERDICT_KINDS for side in (right, wrong)]
+    queues = [rng.sample(q, len(q)) for q in queues]
+    kept: list[Moment] = []
+    while len(kept) < limit and any(queues):
+        for q in queues:
+            if q and len(kept) < limit:
+                kept.append(q.pop())
+    chosen = set(map(id, kept))
+    return [m for m in right if id(m) in chosen], [m for m in wrong if id(m) in chosen]
 
 
 async def judge(engine, moments: Sequence[Moment], concurrency: int) -> list[Judged]:

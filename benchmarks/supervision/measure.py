@@ -4,6 +4,7 @@
 - False alarms: clean (or harmless) moments that were sent back.
 - Precision of a kind: what share of the moments that are sent back are wrong, where half of all moments are mutants of this kind and half are
   clean ones of the same state: recall / (recall + false alarms).
+- Balanced accuracy of a state: over all its mutants, clean and harmless moments.
 """
 
 from __future__ import annotations
@@ -81,6 +82,37 @@ def sent_back(judged: Iterable[Judged]) -> Share:
 def result(kind: Kind, judged: Sequence[Judged]) -> Result:
     caught = [j for j in judged if j.sent_back]
     return Result(kind, sent_back(judged), Share(sum(j.names(kind.findings) for j in caught), len(caught)))
+
+
+def balanced(recall: Share, false_alarms: Share) -> tuple[float, float, float]:
+    """Balanced accuracy, the mean of recall and of the share of right moments that pass, with its 95 % interval (Newcombe's, from
+    those of the two shares). 0.5 is chance: what an engine gets that does not look at the moment. NaN where either is unknown."""
+    value = (recall.value + 1 - false_alarms.value) / 2
+    (low, high), (low_alarm, high_alarm) = recall.interval, false_alarms.interval
+    below = math.hypot(recall.value - low, high_alarm - false_alarms.value) / 2
+    above = math.hypot(high - recall.value, false_alarms.value - low_alarm) / 2
+    return value, value - below, value + above
+
+
+@dataclass(slots=True)
+class State:
+    """All verdicts on moments of a state. `alarms`: right moments (clean and harmless) that were sent back; `unreadable`: replies without a
+    verdict, which count as sent back."""
+
+    recall: Share
+    alarms: Share
+    unreadable: int
+
+    def row(self) -> dict:
+        accuracy = [round(v, 4) if math.isfinite(v) else None for v in balanced(self.recall, self.alarms)]
+        return {"recall": self.recall.row(), "false_alarms": self.alarms.row(), "balanced_accuracy": accuracy, "unreadable": self.unreadable}
+
+
+def of_state(judged: Iterable[Judged], kinds: Iterable[Kind], state: str) -> State:
+    faults = {k.name for k in kinds if not k.harmless}
+    here = [j for j in judged if j.moment.state == state]
+    wrong, right = ([j for j in here if (j.moment.kind in faults) is is_wrong] for is_wrong in (True, False))
+    return State(sent_back(wrong), sent_back(right), sum(j.unreadable for j in here))
 
 
 def total(shares: Iterable[Share]) -> Share:

@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.agent import derive_seed
-from actors.engine import Completion, Request
 from actors.expert import ExpertEngine
 from actors.research import ResearchAgent
 from actors.supervisor import Episode, SupervisorAgent
 from actors.user import UserAgent
+from benchmarks.supervision.engines import Approving, Roles
 from prstack.settings import AgentsConfig, WorldConfig
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Product, State, Step, ToolCall, Trajectory
@@ -96,23 +96,10 @@ class Shop:
         return [c for c in self.world.categories() if c != category]
 
 
-class Approving:
-    """A pool in which the expert plays without mistakes and every check ends well."""
-
-    def __init__(self):
-        self.expert = ExpertEngine(_FAULTLESS)
-
-    async def complete(self, request: Request) -> Completion:
-        if request.role != "supervisor":
-            return await self.expert.complete(request)
-        text = json.dumps({"items": [], "reason": "", "score": 1.0, "decision": "approve"})
-        return Completion(text, "stop", 0, 0, "approving", 0.0)
-
-
 def clean_moments(difficulty: str, episodes: int, seed: int, folder: Path, products: int = PRODUCTS) -> tuple[list[Moment], Counter[str]]:
     """Moments of as many episodes in a generated world made in `folder`, and how many were left out for which reason."""
     build(WorldConfig(products=products, users=2 * episodes, seed=seed, difficulty=difficulty, split="all"), folder)
-    pool, limits, shop = Approving(), AgentsConfig(), Shop(folder)
+    pool, limits, shop = Roles(ExpertEngine(_FAULTLESS), supervisor=Approving()), AgentsConfig(), Shop(folder)
     supervisor = SupervisorAgent(pool, UserAgent(pool, folder, limits.user_attempts), ResearchAgent(pool, folder), limits, {}, "generated")
     histories = sorted(World.open(folder).histories(), key=lambda h: h.user_id)[:episodes]
 

@@ -29,7 +29,9 @@ class Prompts:
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=False,
+            auto_reload=False,  # `version` says what is in force, however a file changes meanwhile
         )
+        self._constant: dict[str, str] = {}  # the texts of prompts that take no values
         self._env.filters["body"] = lambda v: re.sub(r"^## ", "### ", str(v), flags=re.M)  # free text makes no sections
         self._env.filters["json"] = lambda v: json.dumps(v, ensure_ascii=False)
         self.names = sorted(p.stem for p in HERE.glob("*.jinja"))
@@ -50,10 +52,15 @@ class Prompts:
 
     def render(self, name: str, **values: object) -> str:
         """The text of a prompt. Raises UserError for an unknown name, jinja2.UndefinedError for a missing value."""
+        if not values and name in self._constant:
+            return self._constant[name]
         try:
-            return self._env.get_template(f"{name}.jinja").render(**values).strip()
+            text = self._env.get_template(f"{name}.jinja").render(**values).strip()
         except TemplateNotFound as e:
             raise UserError(f"no prompt is called {name}") from e
+        if not values:
+            self._constant[name] = text
+        return text
 
 
 def sections(text: str) -> dict[str, str]:

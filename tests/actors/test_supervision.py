@@ -13,16 +13,21 @@ import pytest
 import benchmarks.supervision
 from actors.engine import Completion, EngineError
 from actors.expert import ExpertEngine
-from benchmarks.supervision.harness import judge, mutants
+from benchmarks.supervision.__main__ import figures_of
+from benchmarks.supervision.engines import label, opened
+from benchmarks.supervision.harness import drawn, judge, mutants
 from benchmarks.supervision.kinds import HELD_OUT, all_kinds
-from benchmarks.supervision.measure import Share, result, sent_back, wilson
+from benchmarks.supervision.measure import Share, balanced, of_state, result, sent_back, wilson
 from benchmarks.supervision.moments import clean_moments
 from benchmarks.supervision.texts import budget, category, hits, needs, pages, read_draft
+from prstack.errors import UserError
+from prstack.settings import EndpointConfig, EngineConfig
 from prstack.types import Constraint
 from prstack.world.language import hear
 from prstack.world.match import satisfies
 from prstack.world.names import usual
 from prstack.world.units import convert
+from tests.chat_endpoint import Endpoint, answer
 
 KINDS = {k.name: k for k in all_kinds()}
 RARE = {"report_out_of_stock"}
@@ -48,11 +53,22 @@ class Answers:
     async def complete(self, request):
         if self.decision == "fail":
             raise EngineError("engine", "gone")
-        return Completion(json.dumps({"items": [], "reason": "", "score": 0.5, "decision": self.decision}), "stop", 0, 0, "test", 0.0)
+        said = self.decision if self.decision == "no idea" else json.dumps({"items": [], "reason": "", "score": 0.5, "decision": self.decision})
+        return Completion(said, "stop", 0, 0, "test", 0.0)
 
 
 def verdicts(engine, moments):
     return asyncio.run(judge(engine, moments, 8))
+
+
+def verdicts_of(name, settings, moments):
+    """Of an engine that is opened for it."""
+
+    async def run():
+        async with opened(name, settings) as engine:
+            return await judge(engine, moments, 8)
+
+    return asyncio.run(run())
 
 
 def test_every_kind_makes_mutants_that_say_why_they_are_wrong(made):
@@ -154,7 +170,7 @@ def test_mutators_share_no_code_with_the_expert_and_the_scorer():
     for file in Path(benchmarks.supervision.__file__).parent.glob("*.py"):
         names = [n.module or "" for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom)]
         assert not any(n.startswith(("prstack.scoring", "prstack.tools.results")) for n in names), file
-        assert file.name in ("moments.py", "__main__.py") or not any(n.startswith("actors.expert") for n in names), file
+        assert file.name in ("moments.py", "engines.py") or not any(n.startswith("actors.expert") for n in names), file
 
 
 def test_the_expert_catches_what_is_planned_and_leaves_clean_moments_alone(clean, made):
@@ -180,6 +196,63 @@ def test_engines_that_decide_the_same_every_time_have_the_recall_that_they_must(
     assert result(kind, verdicts(Answers("revise"), made[kind.name])).precision(Share(10, 10)) == 0.5
     failed = verdicts(Answers("fail"), made[kind.name])
     assert all(j.verdict is None for j in failed) and sent_back(failed).n == 0
+
+
+def test_a_reply_without_a_verdict_is_counted_and_sends_back(clean, made):
+    moments = [*clean[:6], *made["report_wrong_price"]]
+    judged = verdicts(Answers("no idea"), moments)
+    assert all(j.unreadable and j.sent_back for j in judged)
+    assert not any(j.unreadable for d in ("approve", "revise", "fail") for j in verdicts(Answers(d), moments))
+    state = of_state(judged, KINDS.values(), "report")
+    assert state.unreadable == state.recall.n + state.alarms.n and state.recall.value == 1.0
+
+
+def test_a_limit_draws_as_many_right_as_wrong_moments_of_every_state(clean, made):
+    right = [*clean, *(m for name, found in made.items() if KINDS[name].harmless for m in found)]
+    wrong = [m for name, found in made.items() if not KINDS[name].harmless for m in found]
+    few = drawn(right, wrong, 30, 0)
+    assert [Counter(m.state for m in side) for side in few] == [{"plan": 5, "toolcall": 5, "report": 5}] * 2
+    assert few == drawn(right, wrong, 30, 0) and few != drawn(right, wrong, 30, 1)
+    assert drawn(right, wrong, 10**6, 0) == (right, wrong)
+
+
+def test_an_engine_that_does_not_look_is_at_chance_and_the_expert_is_not(clean, made):
+    moments = [*clean, *made["report_wrong_price"]]
+    states = {d: of_state(verdicts(engine, moments), KINDS.values(), "report") for d, engine in (("blind", Answers("revise")), ("expert", ExpertEngine()))}
+    assert balanced(states["blind"].recall, states["blind"].alarms)[0] == 0.5
+    value, low, high = balanced(states["expert"].recall, states["expert"].alarms)
+    assert value == high == 1.0 and 0.6 < low < 1.0
+    figures = figures_of([], {}, states | {"empty": of_state([], [], "plan")})
+    assert figures["balanced_accuracy_blind"].value == 0.5 and "balanced_accuracy_empty" not in figures
+
+
+def test_an_engine_that_is_not_there_is_an_error_that_says_so():
+    for name, model, said in (("vllm", "./no-such-folder", "no such folder"), ("no_such_module:make", "", "cannot import no_such_module")):
+        with pytest.raises(UserError, match=said):
+            verdicts_of(name, EngineConfig(model=model), [])
+
+
+def test_results_do_not_name_the_folder_of_a_model(tmp_path):
+    (tmp_path / "student").mkdir()
+    assert label("vllm", str(tmp_path / "student")) == "vllm-student" and label("openai", "maker/model") == "openai-maker-model"
+    assert label("my_module:make", "") == "my_module-make"
+
+
+def test_an_endpoint_is_asked_with_the_supervisors_own_prompt_and_schema(clean):
+    endpoint = Endpoint(answer(json.dumps({"items": [], "reason": "no", "decision": "revise"})))
+    try:
+        judged = verdicts_of("openai", EngineConfig(model="m", endpoint=EndpointConfig(base_url=endpoint.url)), clean[:3])
+    finally:
+        endpoint.close()
+    assert [j.verdict.reason for j in judged] == ["no"] * 3
+    assert all(clean[0].trajectory.query in a["messages"][0]["content"] and "decision" in json.dumps(a["response_format"]) for a in endpoint.asked[:1])
+
+
+@pytest.mark.slow
+def test_a_model_in_vllm_gives_verdicts_that_can_be_read(clean):
+    one_each = [next(m for m in clean if m.state == state) for state in ("plan", "toolcall", "report")]
+    judged = verdicts_of("vllm", EngineConfig(model="world-9m", temperature=0.0), one_each)
+    assert [j.verdict.decision in ("approve", "revise") and not j.unreadable for j in judged] == [True] * 3
 
 
 @pytest.mark.parametrize(("found", "n", "low", "high"), [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (0, 0, 0.0, 1.0)])

@@ -1,0 +1,1 @@
+"""How much of the engines' speed synthesis keeps, and what its orchestration costs: `python -m benchmarks.synthesis`."""
