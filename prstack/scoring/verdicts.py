@@ -28,17 +28,19 @@ def spoken_verdicts(steps: Iterable[Step]) -> list[tuple[str, bool]]:
     """(product id, kept) of every product that the research agent's reasoning keeps or drops, in the order of first mention.
 
     A verdict names its product, or is about the last one named before it in the turn, or about the one whose page the turn
-    before had opened. The last verdict on a product counts.
+    before had opened, if it was one. The last verdict on a product counts.
     """
     found: dict[str, bool] = {}
-    opened = ""
+    opened, pages = "", []  # what "it" means; the pages that a turn has opened
     for step in steps:
         if step.role != "research":
             continue
         for id, kept in _verdicts(step.reasoning.replace("’", "'"), opened):
             found[id] = kept
         page = parse_product(step.tool_result.text) if step.tool_result is not None and step.tool_result.ok else None
-        opened = page.id if page else "" if step.tool_result is not None else opened
+        pages = [*(pages if step.joined else []), *([page.id] if page else [])]
+        if step.tool_result is not None:
+            opened = pages[0] if len(pages) == 1 else ""
     return list(found.items())
 
 

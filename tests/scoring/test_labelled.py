@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prstack.scoring.evidence import Evidence
-from prstack.scoring.rubric import score
+from prstack.scoring.rubric import CONSTRAINTS, score
 from prstack.store.records import from_row
 from prstack.types import RubricItem
 
@@ -15,6 +15,8 @@ FILE = Path(__file__).parent / "labelled" / "reports.jsonl"
 VERDICTS = ("met", "violated", "unaddressed")
 FEW = 20
 """Of fewer labels no share is asked for."""
+KEYS = {"type": 0, "label": 1, "writer": 3}
+"""What verdicts are counted by → its place in their keys."""
 
 
 @pytest.fixture(scope="module")
@@ -24,25 +26,28 @@ def reports() -> list[dict]:
 
 @pytest.fixture(scope="module")
 def verdicts(reports) -> Counter:
-    """(item type, label, the scorer's verdict) → how often."""
+    """(item type, label, the scorer's verdict, who wrote the report) → how often."""
     found: Counter = Counter()
     for r in reports:
         rubric = [from_row(RubricItem, row) for row in r["rubric"]]
         items = score(r["report"], rubric, Evidence.from_texts(r["tool_results"])).items
-        found.update((i.type, r["labels"][i.id], s.status) for i, s in zip(rubric, items, strict=True))
+        found.update((i.type, r["labels"][i.id], s.status, r["writer"]) for i, s in zip(rubric, items, strict=True))
     return found
 
 
 def agreed(verdicts: Counter, **of: str) -> tuple[int, int]:
-    """(labels that the scorer agrees with, all labels), of a type or of a label."""
-    chosen = {k: n for k, n in verdicts.items() if of.get("type", k[0]) == k[0] and of.get("label", k[1]) == k[1]}
-    return sum(n for (_, label, verdict), n in chosen.items() if label == verdict), sum(chosen.values())
+    """(labels that the scorer agrees with, all labels), of a type, a label or a writer."""
+    chosen = {k: n for k, n in verdicts.items() if all(k[KEYS[name]] == value for name, value in of.items())}
+    return sum(n for (_, label, verdict, _), n in chosen.items() if label == verdict), sum(chosen.values())
 
 
 def confusion(verdicts: Counter) -> str:
     """One line for each item type and label: what the scorer said."""
-    rows = sorted({k[:2] for k in verdicts})
-    return "\n".join(f"{type:20s} {label:12s} " + "  ".join(f"{v} {verdicts[type, label, v]:3d}" for v in VERDICTS) for type, label in rows)
+    total: Counter = Counter()
+    for key, n in verdicts.items():
+        total[key[:3]] += n
+    rows = sorted({k[:2] for k in total})
+    return "\n".join(f"{type:20s} {label:12s} " + "  ".join(f"{v} {total[type, label, v]:3d}" for v in VERDICTS) for type, label in rows)
 
 
 def test_the_set_is_whole(reports):
@@ -52,12 +57,18 @@ def test_the_set_is_whole(reports):
         assert r["labels"].keys() == {i["id"] for i in r["rubric"]} and set(r["labels"].values()) <= set(VERDICTS), r["id"]
 
 
+def test_constraints_and_review_opinions_are_there_met_and_violated(reports):
+    labels = Counter((i["type"], r["labels"][i["id"]]) for r in reports for i in r["rubric"])
+    for type in (*CONSTRAINTS, "review_opinion"):
+        assert labels[type, "met"] >= 10 and labels[type, "violated"] >= 10, (type, labels)
+
+
 def test_the_scorer_agrees_with_the_labels(verdicts):
     table = confusion(verdicts)
     print(table)
     right, all = agreed(verdicts)
     assert right >= 0.95 * all, f"{right} of {all}\n{table}"
-    for key, values in (("type", {k[0] for k in verdicts}), ("label", VERDICTS)):
-        for value in sorted(values):
+    for key, place in KEYS.items():
+        for value in sorted({k[place] for k in verdicts}):
             right, all = agreed(verdicts, **{key: value})
             assert all < FEW or right >= 0.9 * all, f"{value}: {right} of {all}\n{table}"

@@ -38,3 +38,13 @@ def test_it_is_the_page_opened_before():
         script.call("visit_product", {"product_id": id}, product_page(id, title, 80.0, 55), thought)
     more = [Step("research", "toolcall", 0, "This one is quiet. I accept it."), Step("supervisor", "toolcall", 0, "P5: I keep it.")]
     assert spoken_verdicts([*script.steps, *more]) == [("P1", False), ("P2", True)]
+
+
+def test_of_several_pages_opened_in_one_turn_it_means_none():
+    script = Script().plan("Needs")
+    for n, joined in enumerate([False, True, True], 1):
+        script.call("visit_product", {"product_id": f"P{n}"}, product_page(f"P{n}", f"Aurel Mira {n} Blender", 80.0, 55))
+        script.steps[-2].joined = joined
+    after = [Step("research", "toolcall", 0, "I keep it. I drop P3.")]
+    assert spoken_verdicts([*script.steps, *after]) == [("P3", False)]
+    assert spoken_verdicts([*script.steps[:4], *after]) == [("P1", True), ("P3", False)]
