@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 
 from prstack.scoring.comparisons import COMPARED, MISFIT, comparisons, named_property
 from prstack.scoring.evidence import Evidence, Span
-from prstack.scoring.opinions import COUNT, count_status, opinion_status, opinions_held
 from prstack.scoring.reading.claims import OWN_WORDS, Claim
 from prstack.scoring.report import Report
 from prstack.scoring.values import Agreement, agreement, compare_number, compare_price
@@ -33,8 +32,6 @@ from prstack.world.names import fold, usual
 from prstack.world.statements import stated
 
 OPINION = {"reviewers", "reviews", "owners", "buyers", "customers"}
-_COUNTED = "reviewers on "
-"""Before the attribute in the name of a claim that counts reviewers (`prstack.scoring.opinions`)."""
 _PEOPLE = re.compile(r"\b(?:reviewers?|reviews|owners?|buyers?|customers?|users?)\b")
 _FIELDS = {
     name: field
@@ -158,8 +155,6 @@ def property_of(claim: Claim, attributes: Mapping[str, str], opened: bool) -> st
     if claim.loose in (COMPARED, MISFIT):
         return named_property(claim, attributes)
     name = re.sub(r"\s*\([^()]*\)$", "", claim.name)
-    if COUNT.fullmatch(claim.value):
-        return _COUNTED + usual(name.removeprefix(_COUNTED))
     if _PEOPLE.search(name) and not re.search(r"\b(?:rating|score|count|number of|total)\b", name):
         if re.match(r"\d+(?:\s*reviews)?$", claim.value):
             return "number of reviews"
@@ -178,6 +173,15 @@ def property_of(claim: Claim, attributes: Mapping[str, str], opened: bool) -> st
     return near.pop() if len(near) == 1 and name not in OWN_WORDS else name
 
 
+def opinions_held(page: ProductPage, attribute: str) -> tuple[int, int]:
+    """(reviewers who praise an attribute, reviewers who blame it), by the page's count, or else by the reviews that it shows."""
+    for name, counts in page.aspects.items():
+        if usual(name) == usual(attribute):
+            return counts
+    held = [good for _, _, text in page.reviews for a, _, good in hear_opinions(text) if a == attribute]
+    return sum(held), len(held) - sum(held)
+
+
 def _status(name: str, claim: Claim, product_id: str, evidence: Evidence) -> str:
     """`supported`, `contradicted`, `unknown`, or empty for what is no claim."""
     value, page, hit = claim.value, evidence.visited.get(product_id), evidence.hits.get(product_id)
@@ -192,8 +196,6 @@ def _status(name: str, claim: Claim, product_id: str, evidence: Evidence) -> str
         if shown is None:
             return "contradicted"  # "no reviews", as tools write for a product without a rating
         return _STATUS[compare_number(number.group(), shown, "", 0.05)]
-    if name.startswith(_COUNTED):
-        return count_status(value, page, name.removeprefix(_COUNTED)) if page else "unknown"
     if page is not None and (status := _of_field(name, value, page, claim.loose)) is not None:
         return status
     listed = page.attributes.get(name) if page else None
@@ -204,7 +206,7 @@ def _status(name: str, claim: Claim, product_id: str, evidence: Evidence) -> str
 def _of_field(name: str, value: str, page: ProductPage, loose: str) -> str | None:
     """The status of a claim on what is no attribute of a page; None for other claims."""
     if name in OPINION:
-        return opinion_status(value, page, loose)
+        return _opinion(value, page, loose)
     if name == "category":
         return "supported" if in_category(page.category, value.strip(" .")) else "contradicted"
     if name == "availability" and page.available is not None:
@@ -213,6 +215,24 @@ def _of_field(name: str, value: str, page: ProductPage, loose: str) -> str | Non
     if own := {"brand": page.brand, "title": page.title, "shipping": page.shipping}.get(name):
         return _STATUS[agreement(name, value, Attribute(name, own))]
     return None
+
+
+def _opinion(value: str, page: ProductPage, loose: str) -> str:
+    claimed = hear_opinions(value)
+    if not claimed:
+        quoted = value.strip('". ').lower()
+        return "" if loose else "supported" if quoted and any(quoted in text.lower() for _, _, text in page.reviews) else "unknown"
+    statuses = {_opinion_status(page, attribute, good) for attribute, _, good in claimed}
+    return next(s for s in ("contradicted", "unknown", "supported") if s in statuses)
+
+
+def _opinion_status(page: ProductPage, attribute: str, good: bool) -> str:
+    """Supported unless more say the opposite: of the reviews that the page shows, or of all that it counts."""
+    shown = [g for _, _, text in page.reviews for a, _, g in hear_opinions(text) if a == attribute]
+    counts = [(sum(shown), len(shown) - sum(shown)), opinions_held(page, attribute)]
+    if not any(map(any, counts)):
+        return "unknown"
+    return "supported" if any(any(c) and c[not good] >= c[good] for c in counts) else "contradicted"
 
 
 def _recall(out: Grounding, report: Report, evidence: Evidence, rubric: Iterable[RubricItem]) -> None:

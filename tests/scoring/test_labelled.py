@@ -17,6 +17,8 @@ FEW = 20
 """Of fewer labels no share is asked for."""
 KEYS = {"type": 0, "label": 1, "writer": 3}
 """What verdicts are counted by → its place in their keys."""
+LEAST = {"type": 0.9, "label": 0.9, "writer": 0.95}
+"""What they are counted by → the share that has to agree in each group."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def confusion(verdicts: Counter) -> str:
 
 
 def test_the_set_is_whole(reports):
-    assert len(reports) >= 100
+    assert len(reports) >= 100 and len({r["writer"] for r in reports}) >= 2
     assert len({r["id"] for r in reports}) == len({r["report"] for r in reports}) == len(reports)
     for r in reports:
         assert r["labels"].keys() == {i["id"] for i in r["rubric"]} and set(r["labels"].values()) <= set(VERDICTS), r["id"]
@@ -71,4 +73,4 @@ def test_the_scorer_agrees_with_the_labels(verdicts):
     for key, place in KEYS.items():
         for value in sorted({k[place] for k in verdicts}):
             right, all = agreed(verdicts, **{key: value})
-            assert all < FEW or right >= 0.9 * all, f"{value}: {right} of {all}\n{table}"
+            assert all < FEW or right >= LEAST[key] * all, f"{value}: {right} of {all}\n{table}"
