@@ -66,10 +66,10 @@ def of_rounds(documents: dict[str, dict]) -> list[Markup]:
     """For each student the standing score after each report round, and what rounds change in those that reach them."""
     plots = []
     for name, document in documents.items():
-        arms, alone = document["details"]["rounds"], document["details"]["arms"]
+        arms, alone = document["details"]["rounds"], document["details"]["arms"]["alone, free"]
         last = max(r["round"] for of in arms.values() for r in of)
         standing = {arm: {r["round"]: r["standing"] for r in of} for arm, of in arms.items()}
-        standing["alone"] = {1: alone["alone"]["score_last"], last: alone["alone"]["score_last"]}
+        standing["alone, free"] = {1: alone["score_last"], last: alone["score_last"]}
         plots.append(over(f"{name}: standing score, all queries", standing, "report rounds", True))
         gain = {arm: {r["round"]: r["gain"] for r in of if r["round"] > 1 and r["gain"]["n"] > 1} for arm, of in arms.items()}
         plots.append(over(f"{name}: score less the first report's", gain, "report round", False))
@@ -100,7 +100,7 @@ def supervision(here: Path, results: Path) -> None:
     students = {p.stem.removeprefix("supervision-student-"): p for p in sorted(results.glob("supervision-student-*.json")) if not p.stem.endswith("-quick")}
     documents = {name: json.loads(p.read_text(encoding="utf-8")) for name, p in students.items()}
     if documents:
-        (here / "supervision-rounds.svg").write_text(sheet(of_rounds(documents), ["supervised", "silent", "alone"], 2), encoding="utf-8")
+        (here / "supervision-rounds.svg").write_text(sheet(of_rounds(documents), ["supervised", "silent", "alone, free"], 2), encoding="utf-8")
 
 
 def worlds(here: Path) -> None:
