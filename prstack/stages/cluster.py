@@ -7,13 +7,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from prstack.errors import UserError
 from prstack.settings import RayConfig
 
+STARTS = 3
+"""Tries to start a local cluster. Ray gives up after 30 s, which a machine whose cores are taken may need."""
 METRICS_MS = 1000
 """How often a local cluster's processes send their metrics to its endpoint; Ray's own default is ten times as long."""
 
@@ -38,7 +41,8 @@ def ray_session(config: RayConfig) -> Iterator[None]:
         if config.address:
             context = ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=True)
         else:
-            context = ray.init(
+            context = _patiently(
+                ray.init,
                 num_cpus=config.num_cpus or os.cpu_count(),
                 object_store_memory=config.object_store_mb << 20,
                 include_dashboard=config.dashboard,
@@ -60,6 +64,17 @@ def ray_session(config: RayConfig) -> Iterator[None]:
     finally:
         if not _KEPT.get():
             ray.shutdown()
+
+
+def _patiently(start: Callable[..., Any], **options: Any) -> Any:
+    """`start(**options)`, again where Ray gave up waiting for its own processes. Raises UserError when it gave up `STARTS` times."""
+    for _ in range(STARTS):
+        try:
+            return start(**options)
+        except Exception as e:  # Ray raises no narrower one
+            if "timed out during startup" not in str(e):
+                raise
+    raise UserError(f"a local Ray cluster did not start within 30 s, {STARTS} times; the machine is busy: run again later, or name a cluster (ray.address)")
 
 
 _KEPT: ContextVar[bool] = ContextVar("kept", default=False)

@@ -23,9 +23,26 @@ SMALL = ["world.products=240", "world.users=16", "tracking.wandb=disabled", "ray
 HANGING = ["engine=openai", "engine.model=m", "synthesis.episodes=6", "synthesis.concurrency=4"]
 
 
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:  # the test has failed
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
 def start(cwd: Path, *args: str) -> subprocess.Popen:
+    """The command in a session of its own. A shell gives what it runs in the background, the tests perhaps, a SIGINT that is ignored; the command
+    gets the one of a terminal."""
     command = [sys.executable, "-u", "-m", "prstack.cli", "synthesize", *SMALL, *args]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    terminal = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    STARTED.append(subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=terminal))
+    return STARTED[-1]
 
 
 def rows(cwd: Path) -> list[dict]:
@@ -73,7 +90,8 @@ def test_sigterm_lets_the_episodes_in_flight_end_and_the_same_command_goes_on(tm
     last = [r for r in read_metrics(tmp_path / "r" / "metrics.jsonl") if r["stage"] == "synthesis"]
     process = start(tmp_path, *args)
     out, err = process.communicate(timeout=300)
-    assert process.returncode == 0 and f"{len(first)} of 60 trajectories are there" in out
+    assert process.returncode == 0, err[-3000:]
+    assert f"{len(first)} of 60 trajectories are there" in out
     ids = [r["id"] for r in rows(tmp_path)]
     assert len(ids) == 60 == len(set(ids)) and {r["id"] for r in first} <= set(ids)
     lines = [r for r in read_metrics(tmp_path / "r" / "metrics.jsonl") if r["stage"] == "synthesis"]
