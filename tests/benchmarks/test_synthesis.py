@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from types import SimpleNamespace
 
 import pytest
@@ -133,3 +134,4 @@ def test_recorded_calls_are_replayed_with_their_lengths_and_grammars():
         assert again.start <= again.calls[2].arrival and 0 < again.tokens <= sum(c.tokens for c in calls) and again.in_flight <= 3
 
     asyncio.run(run())
+    gc.collect()  # while the interpreter is whole: AsyncLLM's finaliser needs its modules
