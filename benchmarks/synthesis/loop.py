@@ -54,9 +54,12 @@ def shortened(episode: Episode) -> Episode:
 async def _play(cast: Cast, episodes: Iterable[Episode], config: Config, warm: float, seconds: float) -> tuple[Stretch, list[Trajectory]]:
     (engine,), ended, waiting = cast.engines["vllm"], [], iter(episodes)
 
+    concurrency = config.synthesis.concurrency
+    streams = min(STREAMS, concurrency)
+
     async def stream(n: int) -> None:
-        await asyncio.sleep(warm * n / STREAMS)
-        async for t in play_all(cast, waiting, max(1, config.synthesis.concurrency // STREAMS), config.synthesis.max_retries):
+        await asyncio.sleep(warm * n / streams)
+        async for t in play_all(cast, waiting, concurrency // streams + (n < concurrency % streams), config.synthesis.max_retries):
             ended.append(t)
         raise RuntimeError(f"all {len(ended)} episodes have ended before the time was up; the last one: {ended[-1].termination} {ended[-1].detail[:300]}")
 
@@ -68,7 +71,7 @@ async def _play(cast: Cast, episodes: Iterable[Episode], config: Config, warm: f
     async def arrived(since: float) -> int:
         return sum(arrival >= since for arrival in await engine.__ray_call__.remote(journal.arrivals))
 
-    playing = [asyncio.create_task(stream(n)) for n in range(STREAMS)]
+    playing = [asyncio.create_task(stream(n)) for n in range(streams)]
     try:
         await until(monotonic() + warm)
         (start, tokens), before = await engine.__ray_call__.remote(journal.mark), cpu_times()

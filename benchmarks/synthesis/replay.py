@@ -23,11 +23,15 @@ from typing import Any
 
 from benchmarks.common import cpu_between, cpu_times
 from benchmarks.synthesis.journal import Call, Journal, Stretch
+from prstack.errors import UserError
 from prstack.settings import EngineConfig
+
+PATIENCE = 1200.0
+"""Seconds that a replay may take."""
 
 
 def replay(settings: EngineConfig, model: Path, played: Stretch, in_flight: int) -> Stretch:
-    """The same calls in an engine alone. Raises RuntimeError when its process fails."""
+    """The same calls in an engine alone. Raises RuntimeError when its process fails, UserError when it takes too long."""
     from actors.vllm_engine import runtime_env
 
     first = first_in(played)
@@ -40,8 +44,10 @@ def replay(settings: EngineConfig, model: Path, played: Stretch, in_flight: int)
             cwd=Path(__file__).parents[2],
         )
         try:
-            if code := process.wait():
+            if code := process.wait(timeout=PATIENCE):
                 raise RuntimeError(f"the replay ended with code {code}")
+        except subprocess.TimeoutExpired as e:
+            raise UserError(f"the machine is too slow or too busy: the replay has not ended within {PATIENCE:g} seconds") from e
         finally:
             process.kill()
             process.wait()

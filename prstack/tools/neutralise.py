@@ -106,7 +106,7 @@ def cell(text: str, limit: int | None = None) -> str:
 def _cut(text: str, limit: int | None) -> str:
     if limit is None or len(text) <= limit:
         return text
-    return text[:limit].rsplit(" ", 1)[0].rstrip(" ,;:") + " …"
+    return neutralise(text[:limit].rsplit(" ", 1)[0].rstrip(" ,;:") + " …")  # a name that went on may end here
 
 
 def _read(text: str) -> str:

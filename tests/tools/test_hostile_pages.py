@@ -19,7 +19,7 @@ from collections import Counter
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -374,6 +374,7 @@ def test_markup_that_is_in_the_text_changes_one_character_each():
 PIECES = st.sampled_from(["<", ">", "|", "/", "[", "]", "＜", "｜", "［", "≮", "&lt;", "&amp;", "&#60", "&#x5b;", "amp;", "lt;", "&", ";", "im_start", "tool_call", "think", "s", "INST", "bos", "𝐭𝐨𝐨𝐥", "a_b", " ", "\n", "\u200b", "\u0338", "\u3164", "\u202e", "é", "‹", "="])  # fmt: skip
 
 
+@example("<<<<<<<<&lt;&lt;&lt;INST0000000<im_start\u00e9")  # a cut makes a name of it
 @given(st.lists(st.one_of(PIECES, st.text(max_size=3)), max_size=24).map("".join))
 @settings(max_examples=600, deadline=None)
 def test_any_text_is_made_harmless_once_and_for_all(text):
