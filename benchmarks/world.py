@@ -45,8 +45,8 @@ from benchmarks.common import (
 from prstack.settings import WorldConfig
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Product, Review, ToolCall
-from prstack.world.catalogue import CATEGORIES
-from prstack.world.generated import PART, Generated
+from prstack.world.generated.catalogue import CATEGORIES
+from prstack.world.generated.source import PART, Generated
 from prstack.world.opinions import praise_words
 from prstack.world.search import product_fields, product_writer
 from prstack.world.workers import Workers

@@ -172,7 +172,7 @@ def _distill(c: Config, targets: list[str]) -> int:
 def _sft(c: Config, flags: list[str]) -> int:
     if "--plan" not in flags:
         return _stages(c, "sft", ["sft"])
-    from prstack.stages.plan import plan
+    from prstack.stages.training_plan import plan
     from prstack.store.rundir import RunDir
 
     latest = Path(c.run_dir) if c.run_dir else RunDir.latest(c.runs)

@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from prstack import settings
 from prstack.errors import UserError
 from prstack.settings import Config, WorldConfig
 
@@ -64,17 +63,15 @@ def from_dict(raw: dict) -> Config:
 
 def docs() -> dict[str, str]:
     """Every dotted key and section, and the docstring below its declaration."""
-    tree = ast.parse(inspect.getsource(settings))
     by_class = {}
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef):
-            pairs = zip(node.body, node.body[1:])
-            own = {
-                a.target.id: inspect.cleandoc(b.value.value)
-                for a, b in pairs
-                if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)
-            }
-            by_class[node.name] = own | {"": ast.get_docstring(node) or ""}
+    for section in _dataclasses(Config):
+        (node,) = ast.parse(inspect.getsource(section)).body
+        own = {
+            a.target.id: inspect.cleandoc(b.value.value)
+            for a, b in zip(node.body, node.body[1:])
+            if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)
+        }
+        by_class[node.name] = own | {"": ast.get_docstring(node) or ""}
 
     def walk(cls: type, prefix: str) -> dict[str, str]:
         out = {}

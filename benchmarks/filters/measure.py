@@ -11,10 +11,10 @@ from random import Random
 
 from benchmarks.filters import course, harmless, reports, sets, unseen, words
 from benchmarks.filters.edit import Kind
-from prstack.distill.contamination import Reference, contaminated
 from prstack.distill.filters import FILTERS
+from prstack.distill.filters.contamination import Reference, contaminated
+from prstack.distill.filters.near import NearDuplicates, signature
 from prstack.distill.internalise import internalise
-from prstack.distill.near import NearDuplicates, signature
 from prstack.settings import FilterConfig
 from prstack.store.records import read_parquet
 from prstack.types import Trajectory

@@ -35,10 +35,8 @@ from benchmarks.supervision_gain.episodes import (
     prepare,
 )
 from benchmarks.supervision_gain.measure import (
-    AtRound,
     Interval,
     Means,
-    by_round,
     differences,
     means,
     plain,
@@ -47,6 +45,7 @@ from benchmarks.supervision_gain.measure import (
 from benchmarks.supervision_gain.reaction import Reaction, plans_after, reactions
 from prstack.errors import UserError
 from prstack.evaluation.tasks import make_tasks
+from prstack.report.rounds import RoundScore, score_by_round
 from prstack.scoring.gate import Task
 from prstack.settings import AgentsConfig, EngineConfig, EvaluationConfig, MistakesConfig, WorldConfig
 from prstack.store.parts import Parts
@@ -150,7 +149,7 @@ def compare(played: Mapping[str, Sequence[Trajectory]]) -> tuple[dict[str, Figur
     print_means("Reports", found, ("score_first", "score_last", "e_prod_last", "on_merit_last"), "")
     checked = {arm: ts for arm, ts in played.items() if arm in (SUPERVISED, SILENT)}
     print_means("Checks that approve", {arm: found[arm] for arm in checked}, ("approved_plan", "approved_toolcall", "approved_report"), "")
-    at = {arm: by_round(ts) for arm, ts in checked.items()}
+    at = {arm: score_by_round(ts) for arm, ts in checked.items()}
     for arm, rounds in at.items():
         print_rounds(arm, rounds)
     first, *others = played
@@ -165,7 +164,7 @@ def compare(played: Mapping[str, Sequence[Trajectory]]) -> tuple[dict[str, Figur
     }
     return figures, {
         "arms": {arm: plain(m) for arm, m in found.items()},
-        "rounds": {arm: [r.row() for r in rounds] for arm, rounds in at.items()},
+        "rounds": {arm: [dataclasses.asdict(r) for r in rounds] for arm, rounds in at.items()},
         "differences": {arm: plain(d) for arm, d in against.items()},
         "reactions": {arm: {s: {"n": r.n, "elsewhere": r.elsewhere} | plain(r.means()) for s, r in of.items()} for arm, of in reacted.items()},
         "plans": {arm: plain(m) for arm, m in plans.items()},
@@ -193,8 +192,8 @@ def n_of(m: Mapping[str, Interval | None]) -> int:
     return max((i.n for i in m.values() if i), default=0)
 
 
-def print_rounds(arm: str, rounds: Sequence[AtRound]) -> None:
-    rows = [(r.round, r.score.n, text(r.score), text(r.gain, "+"), text(r.standing)) for r in rounds]
+def print_rounds(arm: str, rounds: Sequence[RoundScore]) -> None:
+    rows = [(r.round, r.reached.n, text(r.reached), text(r.gain, "+"), text(r.standing)) for r in rounds]
     table(f"Score by report round, {arm}", ("round", "n", "score", "less their first", "standing, over all"), rows)
 
 

@@ -2,9 +2,7 @@
 
 1. An episode without a report scores 0 and has no products, first and last alike.
 2. Rounds of a state are the turns that it took for one that was approved, or with which the rounds were spent: turns over those of round 0.
-3. A later round is only reached by reports that were sent back, so its plain mean is that of the harder queries. `by_round` also gives what can be
-   compared: the difference to the same episodes' first report, and the standing score after each round, over all episodes (that of the last report
-   so far).
+3. Scores by report round are those of `prstack.report.rounds`.
 """
 
 from __future__ import annotations
@@ -95,30 +93,6 @@ def differences(a: Sequence[Trajectory], b: Sequence[Trajectory], metrics: Seque
     """a − b, paired by episode. Raises ValueError where they have no episode in common."""
     values = lambda ts, of: {t.id: v for t in ts if (v := of(t)) is not None}  # noqa: E731
     return {m: paired_by_query(values(a, METRICS[m]), values(b, METRICS[m])) for m in metrics}
-
-
-@dataclass(slots=True)
-class AtRound:
-    """`score`: of the reports of this round; `gain`: these less the same episodes' first ones; `standing`: over all episodes, of the last report up to
-    here."""
-
-    round: int
-    score: Interval
-    gain: Interval
-    standing: Interval
-
-    def row(self) -> dict:
-        return asdict(self)
-
-
-def by_round(trajectories: Sequence[Trajectory]) -> list[AtRound]:
-    """Rounds from 1 on, as far as any episode went."""
-    out = []
-    for n in range(1, max((len(t.scores) for t in trajectories), default=0) + 1):
-        there = [t.scores for t in trajectories if len(t.scores) >= n]
-        standing = [t.scores[min(n, len(t.scores)) - 1] if t.scores else 0.0 for t in trajectories]
-        out.append(AtRound(n, mean_interval([s[n - 1] for s in there]), mean_interval([s[n - 1] - s[0] for s in there]), mean_interval(standing)))
-    return out
 
 
 def plain(found: Mapping[str, Interval | None]) -> dict[str, dict | None]:

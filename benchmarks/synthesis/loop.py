@@ -24,7 +24,7 @@ from benchmarks.synthesis import journal
 from benchmarks.synthesis.journal import Stretch
 from prstack.errors import UserError
 from prstack.settings import Config
-from prstack.stages.planning import plan_episodes
+from prstack.stages.episodes import plan_episodes
 from prstack.types import Trajectory
 from prstack.world.world import World
 

@@ -26,7 +26,7 @@ from actors.supervisor import Episode
 from actors.synthesis import Cast, cast_actors, play_all
 from benchmarks.common import cpu_between, cpu_times
 from prstack.settings import Config
-from prstack.stages.planning import plan_episodes
+from prstack.stages.episodes import plan_episodes
 from prstack.types import ToolCall, ToolResult, Trajectory
 from prstack.world.world import World
 

@@ -17,7 +17,7 @@ from actors.router import EnginePool
 from actors.synthesis import cast_actors, play_all
 from benchmarks.synthesis import journal
 from prstack.settings import Config
-from prstack.stages.planning import plan_episodes
+from prstack.stages.episodes import plan_episodes
 from prstack.world.world import World
 
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from prstack.distill.distiller import STAGE
 from prstack.distill.export import DATASET_SCHEMA
+from prstack.distill.filters.selection import NEAR_DUPLICATES, Selection
 from prstack.distill.packing import TOKENS_SCHEMA
 from prstack.distill.preferences import PREFERENCES_SCHEMA
-from prstack.distill.selection import NEAR_DUPLICATES, Selection
 from prstack.settings import FilterConfig
 from prstack.store.parts import Parts
 from prstack.types import Rejected

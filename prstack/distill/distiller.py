@@ -13,9 +13,9 @@ from prstack.dialogue.render import TEMPLATES, Renderer
 from prstack.distill import checker, filters, preferences
 from prstack.distill.episode import tool_steps, turns
 from prstack.distill.export import dataset_row
+from prstack.distill.filters.near import signature
+from prstack.distill.filters.selection import NEAR_DUPLICATES
 from prstack.distill.internalise import internalise
-from prstack.distill.near import signature
-from prstack.distill.selection import NEAR_DUPLICATES
 from prstack.scoring.evidence import Evidence
 from prstack.scoring.verdicts import spoken_verdicts
 from prstack.settings import DistillConfig
@@ -38,7 +38,7 @@ class Frame:
 @dataclass(slots=True)
 class Outcome:
     """Either `rejected`, or a row of the data set with its tokens, its signature and its preference pairs; or both, where a lenient filter alone
-    rejects a trajectory in which a mistake was corrected (`prstack.distill.selection` decides)."""
+    rejects a trajectory in which a mistake was corrected (`prstack.distill.filters.selection` decides)."""
 
     id: str
     rejected: Rejected | None = None

@@ -4,7 +4,7 @@
    Records whose ids are committed already come as a `done` row, without their content.
 2. Distil: a pool of workers, each with its tokenizer loaded once, turns a record into a kept or a rejected one. One on which a step fails
    is quarantined with the error.
-3. Select, on the driver, in the order of the input: what can only be decided over all (`prstack.distill.selection`).
+3. Select, on the driver, in the order of the input: what can only be decided over all (`prstack.distill.filters.selection`).
 4. Commit: tokens/, signatures/ and preferences/ first, then rejected/, then dataset/. An id in a committed part of dataset/ or rejected/
    is done; what the others hold without it is taken up again, and is the same. dataset/ comes last, so that nobody is judged
    against records that came after it.

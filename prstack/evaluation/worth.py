@@ -18,10 +18,10 @@ from prstack.tools.results import Hit, parse_search, parse_web_search
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Attribute, Constraint, Product, ToolCall
 from prstack.world.asking import first_query
-from prstack.world.catalogue import CATEGORIES
+from prstack.world.generated.catalogue import CATEGORIES
+from prstack.world.generated.users import natural_query
 from prstack.world.match import fold, satisfies
 from prstack.world.names import usual
-from prstack.world.users import natural_query
 from prstack.world.world import World
 
 TOP, NEAR = 10, 50

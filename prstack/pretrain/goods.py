@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 
 from prstack.types import Page, Product, Review
-from prstack.world.catalogue import BRANDS, CATEGORIES, Category, Kind, Numeric
+from prstack.world.generated.catalogue import BRANDS, CATEGORIES, Category, Kind, Numeric
+from prstack.world.generated.pages import shelf_pages as world_pages
+from prstack.world.generated.stock import make_shelf
 from prstack.world.holdout import held_out_category
-from prstack.world.pages import shelf_pages as world_pages
-from prstack.world.stock import make_shelf
 
 NOUNS = (
     "Toaster", "Drill", "Ladder", "Hammock", "Violin", "Telescope", "Suitcase", "Sewing Machine", "Rice Cooker", "Lawn Mower", "Bicycle", "Camera", "Printer", "Router", "Keyboard",

@@ -16,9 +16,9 @@ import re
 from prstack.dialogue.render import TEMPLATE
 from prstack.prompts import Prompts
 from prstack.tools.schemas import SCHEMAS
-from prstack.world.catalogue import EXTRAS
+from prstack.world.generated.catalogue import EXTRAS
+from prstack.world.generated.stock import NEUTRAL
 from prstack.world.opinions import BLAME, PRAISE
-from prstack.world.stock import NEUTRAL
 
 LABELS = (
     "\ncategory: ", "\nbrand: ", "\nprice: $", "\nrating: ", " stars, ", " reviews", "no reviews", "\navailability: in stock\nattributes:\n- ",

@@ -10,7 +10,7 @@ import random
 
 from prstack.pretrain.wording import plain
 from prstack.types import Constraint, Product
-from prstack.world.catalogue import Category
+from prstack.world.generated.catalogue import Category
 from prstack.world.holdout import held_out_combination
 from prstack.world.limits import limit, verdict
 from prstack.world.match import satisfies

@@ -11,9 +11,9 @@ from prstack import __version__
 from prstack.config import fingerprint, to_dict
 from prstack.dialogue.render import TEMPLATES
 from prstack.distill import card, funnel, layouts, packing
-from prstack.distill.contamination import KEY as EVALUATION
 from prstack.distill.distiller import AFTER_FILTERS, Frame
 from prstack.distill.filters import chain
+from prstack.distill.filters.contamination import KEY as EVALUATION
 from prstack.distill.pipeline import Store, Tally, distil
 from prstack.distill.reading import known_total
 from prstack.prompts import Prompts

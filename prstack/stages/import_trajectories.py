@@ -19,8 +19,8 @@ from prstack.config import fingerprint, to_dict
 from prstack.dialogue.render import TEMPLATES
 from prstack.distill.committed import Quarantine, Store, remembered, take
 from prstack.distill.distiller import Outcome
-from prstack.distill.importer import Importer, as_record
-from prstack.distill.importing import Conversation, conversations
+from prstack.distill.imports.formats import Conversation, conversations
+from prstack.distill.imports.importer import Importer, as_record
 from prstack.distill.pipeline import COMMIT_TOKENS, Tally
 from prstack.errors import UserError
 from prstack.report.tracking import Tracker

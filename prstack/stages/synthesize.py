@@ -22,8 +22,8 @@ from prstack.report.tracking import Tracker
 from prstack.settings import Config, EndpointConfig, EngineConfig
 from prstack.stages import world as world_stage
 from prstack.stages.cluster import ray_session
+from prstack.stages.episodes import in_order, plan, plan_episodes
 from prstack.stages.models import resolve_model
-from prstack.stages.planning import in_order, plan, plan_episodes
 from prstack.stages.stopping import first_signal_asks
 from prstack.store.parts import Parts
 from prstack.store.records import canonical_json

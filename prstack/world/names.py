@@ -1,7 +1,7 @@
 """Names of attributes: how they are compared, and which mean the same.
 
 Sellers call one property by several names. The table is the only place that knows them: `prstack.world.match` compares names through
-it, and listings of hard worlds draw their names from it (`prstack.world.listing`). No other name stands for two attributes, or for
+it, and listings of hard worlds draw their names from it (`prstack.world.generated.listing`). No other name stands for two attributes, or for
 one that another product of the category has.
 """
 

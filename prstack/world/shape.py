@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from prstack.errors import UserError
 from prstack.store.records import Bad, read_records
 from prstack.types import Product
-from prstack.world.catalogue import CATEGORIES, Category
+from prstack.world.generated.catalogue import CATEGORIES, Category
 from prstack.world.match import known
 from prstack.world.material import Contradiction
 from prstack.world.names import usual

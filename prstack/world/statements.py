@@ -15,7 +15,7 @@ import random
 import re
 
 from prstack.types import Attribute
-from prstack.world.catalogue import CATEGORIES
+from prstack.world.generated.catalogue import CATEGORIES
 from prstack.world.names import OTHER_NAMES, fold, usual
 from prstack.world.units import NUMBER, convert, measure
 

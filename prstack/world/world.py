@@ -40,7 +40,8 @@ from prstack.store.records import (
     read_records,
 )
 from prstack.types import History, Page, Product, Review
-from prstack.world import adapters, generated
+from prstack.world import adapters
+from prstack.world.generated import source
 from prstack.world.match import category_key, category_keys
 from prstack.world.material import Contradiction, Latent, Material, Parts
 from prstack.world.ondisk import Quarantine
@@ -127,7 +128,7 @@ def _write(config: WorldConfig, material: Material, parts: Parts | Spool, folder
 
 
 def _read(config: WorldConfig, scratch: Path, bad: Quarantine, tell: Callable[[str, int], None]) -> Material:
-    return replace(generated.read(config), bad=bad) if config.kind == "generated" else adapters.read(config, scratch, bad, tell)
+    return replace(source.read(config), bad=bad) if config.kind == "generated" else adapters.read(config, scratch, bad, tell)
 
 
 def _own_histories(config: WorldConfig, material: Material) -> Iterator[History]:

@@ -10,7 +10,7 @@ from actors.expert import supervisor
 from actors.supervisor import shown_products
 from prstack.prompts import Prompts
 from prstack.types import Constraint, RubricItem, Step, ToolCall, ToolResult
-from prstack.world.catalogue import CATEGORIES
+from prstack.world.generated.catalogue import CATEGORIES
 from prstack.world.language import say, utterable
 from tests.factories import product_page, search_text
 

@@ -26,7 +26,7 @@ from actors.supervisor import Episode
 from actors.synthesis import Cast, cast_actors, play_all
 from prstack.config import load
 from prstack.settings import Config
-from prstack.stages.planning import plan_episodes
+from prstack.stages.episodes import plan_episodes
 from prstack.store.parts import Parts
 from prstack.store.records import canonical_json, from_row, to_row
 from prstack.types import Trajectory

@@ -18,7 +18,8 @@ from actors.supervisor import Episode, SupervisorAgent
 from actors.user import UserAgent
 from prstack.dialogue.conversation import MAX_CALLS, research_messages
 from prstack.dialogue.parse import TAGS, format_assistant, parse_assistant
-from prstack.distill import checker, form
+from prstack.distill import checker
+from prstack.distill.filters import form
 from prstack.distill.internalise import internalise
 from prstack.prompts import Prompts
 from prstack.settings import AgentsConfig, WorldConfig

@@ -25,7 +25,6 @@ from benchmarks.supervision_gain.episodes import (
 from benchmarks.supervision_gain.measure import (
     approval,
     at_once,
-    by_round,
     differences,
     first_and_last,
     means,
@@ -127,14 +126,6 @@ def scored(id, *scores):
     t = trajectory(0)
     t.id, t.scores = id, list(scores)
     return t
-
-
-def test_later_rounds_are_held_against_the_same_episodes_first_report():
-    one, two = by_round([scored("a", 0.9), scored("b", 0.2, 0.5), scored("c")])
-    assert (one.score.n, two.score.n) == (2, 1) and one.score.mean_difference == pytest.approx(0.55) and one.gain.mean_difference == 0
-    assert two.score.mean_difference == 0.5 and two.gain.mean_difference == pytest.approx(0.3)
-    assert [r.standing.mean_difference for r in (one, two)] == [pytest.approx(1.1 / 3), pytest.approx(1.4 / 3)] and one.standing.n == 3
-    assert by_round([]) == []
 
 
 def test_reactions_tell_the_same_text_from_another():

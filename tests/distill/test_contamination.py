@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from prstack.distill.contamination import Reference, contaminated, read_reference
 from prstack.distill.filters import FILTERS, chain
+from prstack.distill.filters.contamination import Reference, contaminated, read_reference
 from prstack.errors import UserError
 from prstack.settings import FilterConfig
 from prstack.store.parts import Parts

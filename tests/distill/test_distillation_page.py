@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from prstack.distill.contamination import read_reference
 from prstack.distill.filters import FILTERS, chain
+from prstack.distill.filters.contamination import read_reference
 from prstack.settings import FilterConfig
 from tests.factories import trajectory
 

@@ -16,8 +16,8 @@ from prstack.config import load
 from prstack.dialogue.render import Renderer
 from prstack.distill.committed import Store
 from prstack.distill.export import plain_message
-from prstack.distill.importer import Importer, as_episode
-from prstack.distill.importing import Malformed, conversation, conversations
+from prstack.distill.imports.formats import Malformed, conversation, conversations
+from prstack.distill.imports.importer import Importer, as_episode
 from prstack.distill.packing import PACKED_SCHEMA
 from prstack.errors import UserError
 from prstack.report.tracking import Tracker

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
+from prstack.distill.filters.near import PERMUTATIONS, NearDuplicates, signature
 from prstack.distill.internalise import internalise
-from prstack.distill.near import PERMUTATIONS, NearDuplicates, signature
 from tests.factories import trajectories, trajectory
 
 

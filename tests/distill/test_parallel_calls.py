@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from prstack.distill import checker, form
+from prstack.distill import checker
+from prstack.distill.filters import form
 from prstack.distill.internalise import internalise
 from prstack.store.records import from_row, to_row
 from prstack.store.records import migrate as migrated

@@ -8,7 +8,7 @@ import re
 
 from prstack.pretrain import corpus, exercises, goods, journeys, pieces
 from prstack.tools.results import parse_product
-from prstack.world.catalogue import CATEGORIES
+from prstack.world.generated.catalogue import CATEGORIES
 from prstack.world.holdout import HELD_OUT_CATEGORIES, held_out_combination
 
 NOTE = re.compile(r"\$?(?P<value>-?[\d.,]+) ?(?P<unit>\S*) \((?P<op>at most|at least) \$?(?P<limit>-?[\d.,]+)[^)]*\) is (?P<side>lower|equal|higher), (?P<verdict>fits|does not fit|is fine|is not|yes|no)")

@@ -18,8 +18,8 @@ def test_each_round_has_those_that_reached_it_their_gain_and_what_stands_of_all(
     assert [r.reached.n for r in rounds] == [3, 2, 1] == [r.gain.n for r in rounds]
     assert [r.reached.mean_difference for r in rounds] == pytest.approx([0.4, 0.4, 0.9])
     assert [r.gain.mean_difference for r in rounds] == pytest.approx([0, 0.3, 0.9])
-    assert [r.standing.mean_difference for r in rounds] == pytest.approx([0.4, 0.6, 2.5 / 3])
-    assert [r.standing.n for r in rounds] == [3, 3, 3]
+    assert [r.standing.mean_difference for r in rounds] == pytest.approx([0.3, 0.45, 2.5 / 4])
+    assert [r.standing.n for r in rounds] == [4, 4, 4]
 
 
 def test_intervals_hold_the_mean_and_are_the_same_each_time():

@@ -16,16 +16,16 @@ from prstack.evaluation.worth import solvability
 from prstack.settings import WorldConfig
 from prstack.store.records import read_records
 from prstack.tools.results import format_product, parse_product
-from prstack.world import families, listing
-from prstack.world.catalogue import BRANDS, CATEGORIES
 from prstack.world.diversity import diversity
-from prstack.world.generated import Generated
-from prstack.world.levels import LEVELS
+from prstack.world.generated import families, listing
+from prstack.world.generated.catalogue import BRANDS, CATEGORIES
+from prstack.world.generated.levels import LEVELS
+from prstack.world.generated.shelf import UNITS
+from prstack.world.generated.source import Generated
+from prstack.world.generated.stock import make_shelf
 from prstack.world.match import satisfies
 from prstack.world.material import Contradiction
 from prstack.world.names import fold, usual
-from prstack.world.shelf import UNITS
-from prstack.world.stock import make_shelf
 from prstack.world.world import World, build
 
 USERS = 200

@@ -10,15 +10,15 @@ import pytest
 from prstack.evaluation.tasks import latent_needs
 from prstack.settings import WorldConfig
 from prstack.store.records import read_records
-from prstack.world import families, generations
-from prstack.world.catalogue import CATEGORIES
-from prstack.world.generated import Generated
-from prstack.world.lines import line_of, place_of, standing
+from prstack.world.generated import families, generations
+from prstack.world.generated.catalogue import CATEGORIES
+from prstack.world.generated.lines import line_of, place_of, standing
+from prstack.world.generated.shelf import id_of, model
+from prstack.world.generated.source import Generated
+from prstack.world.generated.users import natural_query
 from prstack.world.material import Contradiction
 from prstack.world.names import usual
 from prstack.world.shape import shape
-from prstack.world.shelf import id_of, model
-from prstack.world.users import natural_query
 from prstack.world.world import World, build
 
 SEED, PRODUCTS = 1000, 1200

@@ -8,7 +8,7 @@ import pytest
 
 from prstack.settings import WorldConfig
 from prstack.store.records import read_records
-from prstack.world.catalogue import CATEGORIES
+from prstack.world.generated.catalogue import CATEGORIES
 from prstack.world.holdout import (
     HELD_OUT_CATEGORIES,
     Slice,

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prstack.types import Constraint, Product
-from prstack.world.catalogue import CATEGORIES
+from prstack.world.generated.catalogue import CATEGORIES
 from prstack.world.language import SAID, canonical, hear, join, say, sayable, utterable
 from prstack.world.units import number_text
 from prstack.world.world import World

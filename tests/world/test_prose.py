@@ -6,13 +6,13 @@ import re
 import pytest
 
 from prstack.types import Attribute
-from prstack.world.catalogue import CATEGORIES
+from prstack.world.generated.catalogue import CATEGORIES
+from prstack.world.generated.prose import listings, noise, owners
+from prstack.world.generated.prose.goods import GOODS
+from prstack.world.generated.prose.grammar import expand, tidy, ways
+from prstack.world.generated.stock import product
 from prstack.world.opinions import hear_opinions
-from prstack.world.prose import listings, noise, owners
-from prstack.world.prose.goods import GOODS
-from prstack.world.prose.grammar import expand, tidy, ways
 from prstack.world.statements import OWNER, SELLER, TESTER, state, stated
-from prstack.world.stock import product
 
 
 def test_templates_expand():

@@ -17,19 +17,19 @@ from prstack.scoring.gate import check_query
 from prstack.settings import WorldConfig
 from prstack.store.records import encoded
 from prstack.types import History, Persona
-from prstack.world import generated as generated_world
 from prstack.world import index as index_module
 from prstack.world import spool as spool_module
 from prstack.world import world as world_module
 from prstack.world import writing
-from prstack.world.catalogue import CATEGORIES
+from prstack.world.generated import source
+from prstack.world.generated.catalogue import CATEGORIES
+from prstack.world.generated.stock import make_shelf
+from prstack.world.generated.users import MIN_SATISFYING, _Shop
 from prstack.world.index import assemble
 from prstack.world.match import satisfies_all
 from prstack.world.material import Material
 from prstack.world.search import SearchIndex, page_writer, product_fields, product_writer
 from prstack.world.spool import Spool
-from prstack.world.stock import make_shelf
-from prstack.world.users import MIN_SATISFYING, _Shop
 from prstack.world.workers import Workers
 from prstack.world.world import World, build
 
@@ -53,8 +53,8 @@ def test_two_processes_make_the_world_of_one(generated, tmp_path):
 
 
 def test_content_and_hits_do_not_depend_on_parts_and_pieces(generated, tmp_path, monkeypatch):
-    monkeypatch.setattr(generated_world, "PART", 60)
-    monkeypatch.setattr(generated_world, "USERS_A_PART", 5)
+    monkeypatch.setattr(source, "PART", 60)
+    monkeypatch.setattr(source, "USERS_A_PART", 5)
     monkeypatch.setattr(writing, "PIECES", 3)
     told = []
     assert build(WorldConfig(**SMALL), tmp_path, lambda step, n: told.append((step, n)), processes=1) == generated[1]

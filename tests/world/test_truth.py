@@ -13,9 +13,9 @@ from prstack.evaluation.tasks import latent_needs, make_tasks
 from prstack.settings import WorldConfig
 from prstack.store.records import read_records
 from prstack.world.complaints import hear_complaint
+from prstack.world.generated.stories import RECENT
 from prstack.world.material import Contradiction
 from prstack.world.names import OTHER_NAMES
-from prstack.world.stories import RECENT
 from prstack.world.world import World, build
 
 USERS, DEEP_USERS, TOTAL = 1000, 300, 1200

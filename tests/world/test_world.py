@@ -12,7 +12,7 @@ from prstack.store.records import read_records
 from prstack.tools.results import parse_search
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Event, History, ToolCall
-from prstack.world.catalogue import CATEGORIES
+from prstack.world.generated.catalogue import CATEGORIES
 from prstack.world.language import praise_words
 from prstack.world.match import satisfies_all
 from prstack.world.material import Contradiction, Latent

@@ -1,7 +1,7 @@
 """What the generated world sells: categories with typed attributes, brands, and the words of descriptions.
 
 Every category has numeric attributes with a unit, a range, a step and a better direction, and attributes of kind. The range
-is what the market offers; where in it a product lies depends on its quality (`prstack.world.generated`).
+is what the market offers; where in it a product lies depends on its quality (`prstack.world.generated.source`).
 """
 
 from __future__ import annotations

@@ -10,11 +10,20 @@ import functools
 import random
 
 from prstack.types import Product
-from prstack.world.catalogue import Category
-from prstack.world.lines import Standing
-from prstack.world.prose.goods import GOODS
-from prstack.world.prose.grammar import expand, tidy
-from prstack.world.prose.words import COUNTS, PEOPLE, ROOMS, SEASONS, THINGS, TOWNS, TRADES, VERDICTS
+from prstack.world.generated.catalogue import Category
+from prstack.world.generated.lines import Standing
+from prstack.world.generated.prose.goods import GOODS
+from prstack.world.generated.prose.grammar import expand, tidy
+from prstack.world.generated.prose.words import (
+    COUNTS,
+    PEOPLE,
+    ROOMS,
+    SEASONS,
+    THINGS,
+    TOWNS,
+    TRADES,
+    VERDICTS,
+)
 
 OPENERS = (
     "[Meet|Here is|May we introduce] {it}[, our idea of a {verdict} companion|, made for {use}|, back after {season}|].",

@@ -14,8 +14,8 @@ import functools
 import random
 from dataclasses import dataclass
 
-from prstack.world.catalogue import CATEGORIES
-from prstack.world.shelf import id_of, model
+from prstack.world.generated.catalogue import CATEGORIES
+from prstack.world.generated.shelf import id_of, model
 
 BLOCK, BLOCKS = 3, 4
 """Products of a block, and blocks of a group."""

@@ -14,7 +14,7 @@ class Level:
 
     name: str
     deep: bool
-    """Lines of generations, families of variants, shipping, written-out texts, histories with views: `prstack.world.families` and
+    """Lines of generations, families of variants, shipping, written-out texts, histories with views: `prstack.world.generated.families` and
     the modules it names."""
     contradicted: float
     """Products with one false listed value."""

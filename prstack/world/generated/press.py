@@ -16,14 +16,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from prstack.types import Page
-from prstack.world.catalogue import CATEGORIES, Numeric
-from prstack.world.levels import Level
-from prstack.world.lines import line_of
-from prstack.world.pages import MEASURED, PRODUCTS_A_TEST, TESTED, THREADS, guide, month, slug
-from prstack.world.prose.grammar import expand, tidy
-from prstack.world.prose.owners import KIN, opinion_on
-from prstack.world.prose.words import PEOPLE, SEASONS, TOWNS, TRADES
-from prstack.world.shelf import Shelf
+from prstack.world.generated.catalogue import CATEGORIES, Numeric
+from prstack.world.generated.levels import Level
+from prstack.world.generated.lines import line_of
+from prstack.world.generated.pages import MEASURED, PRODUCTS_A_TEST, TESTED, THREADS, guide, month, slug
+from prstack.world.generated.prose.grammar import expand, tidy
+from prstack.world.generated.prose.owners import KIN, opinion_on
+from prstack.world.generated.prose.words import PEOPLE, SEASONS, TOWNS, TRADES
+from prstack.world.generated.shelf import Shelf
 from prstack.world.statements import SELLER, TESTER, state
 from prstack.world.units import number_text
 

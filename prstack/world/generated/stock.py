@@ -1,4 +1,4 @@
-"""Products, false listings and reviews of the generated world, each from its own random stream (`prstack.world.generated`)."""
+"""Products, false listings and reviews of the generated world, each from its own random stream (`prstack.world.generated.source`)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from prstack.types import Attribute, Product, Review
-from prstack.world.catalogue import COLOURS, EXTRAS, SERIES, Category
+from prstack.world.generated.catalogue import COLOURS, EXTRAS, SERIES, Category
+from prstack.world.generated.shelf import ROW, Shelf, attribute, id_of
 from prstack.world.opinions import opinion
-from prstack.world.shelf import ROW, Shelf, attribute, id_of
 
 CONTRADICTED = 0.12
 """Share of products with one listed value that reviews and tests contradict."""
@@ -69,13 +69,13 @@ def shop_price(price: float) -> float:
 
 
 def named(p: Product, number: int | str, category: Category) -> Product:
-    """The product under its whole title: the series, its number in it (`prstack.world.shelf.model`), the noun."""
+    """The product under its whole title: the series, its number in it (`prstack.world.generated.shelf.model`), the noun."""
     p.title = f"{p.title} {number} {category.noun}"
     return p
 
 
 def row(seed: int, n: int, p: Product, category: Category, brands: Sequence[str], series: int) -> tuple:
-    """What a product says of itself, as a row (`prstack.world.shelf.ROW`); what depends on others is still open."""
+    """What a product says of itself, as a row (`prstack.world.generated.shelf.ROW`); what depends on others is still open."""
     steps = tuple(round((a.number - s.low) / s.step) for s, a in zip(category.numeric, p.attributes))
     kinds = tuple(k.values.index(a.value) for k, a in zip(category.kinds, p.attributes[len(steps) :]))
     return (n, brands.index(p.brand), series, 0, p.price, p.available, steps, kinds, -1, 0, review_stream(seed, p)[1], 0, n, (0, 0, 0, 0), 0, 0, n, 0)

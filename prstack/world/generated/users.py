@@ -10,7 +10,7 @@
    a review, a return or a service dialogue (`prstack.world.complaints`).
 3. Around it: the purchases these belong to, a search, and purchases and reviews in other categories that imply no constraint.
 
-Medium and hard worlds tell more of a history (`prstack.world.stories`), and hard ones ask for fewer valid products
+Medium and hard worlds tell more of a history (`prstack.world.generated.stories`), and hard ones ask for fewer valid products
 (`Level.valid`).
 
 In a category of more than `SAMPLE` products, proposals are judged, and products to speak of are looked for, among so many drawn from
@@ -29,15 +29,15 @@ import numpy as np
 
 from prstack.settings import WorldConfig
 from prstack.types import Constraint, Event, EventType, History
-from prstack.world.catalogue import Category
 from prstack.world.complaints import complain
+from prstack.world.generated.catalogue import Category
+from prstack.world.generated.levels import LEVELS
+from prstack.world.generated.moments import Moment, event
+from prstack.world.generated.shelf import Shelf
+from prstack.world.generated.stories import story
 from prstack.world.holdout import Slice, held_out_category, slice_of
-from prstack.world.levels import LEVELS
 from prstack.world.material import Latent
-from prstack.world.moments import Moment, event
 from prstack.world.opinions import opinion
-from prstack.world.shelf import Shelf
-from prstack.world.stories import story
 from prstack.world.units import number_text
 
 if TYPE_CHECKING:

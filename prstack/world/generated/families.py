@@ -1,7 +1,7 @@
 """Families: products of one series and number that differ in one thing, each with its own id, price and stock.
 
-1. Which products are a family, and whose successors they are, follows from their numbers (`prstack.world.lines`).
-2. The first of a family is a generation of its line (`prstack.world.generations`). The others begin as the same and then differ
+1. Which products are a family, and whose successors they are, follows from their numbers (`prstack.world.generated.lines`).
+2. The first of a family is a generation of its line (`prstack.world.generated.generations`). The others begin as the same and then differ
    along the family's axis: an attribute of kind, a size (capacity, light, power), or the colour.
 3. Price and stock are a member's own; a larger size costs more.
 """
@@ -12,10 +12,10 @@ import random
 from collections.abc import Sequence
 
 from prstack.types import Attribute, Product
-from prstack.world import generations, stock
-from prstack.world.catalogue import COLOURS, Category
-from prstack.world.lines import BLOCK, place_of
-from prstack.world.shelf import attribute, id_of
+from prstack.world.generated import generations, stock
+from prstack.world.generated.catalogue import COLOURS, Category
+from prstack.world.generated.lines import BLOCK, place_of
+from prstack.world.generated.shelf import attribute, id_of
 
 SIZES = ("capacity", "battery capacity", "tank capacity", "floor area", "cord length", "reach", "power", "output power", "brightness", "clean air rate", "refresh rate")
 """Attributes in which the members of a family may differ as sizes do."""

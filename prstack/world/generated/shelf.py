@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from prstack.types import Attribute, Constraint, Product
-from prstack.world.catalogue import Category, Numeric
+from prstack.world.generated.catalogue import Category, Numeric
 from prstack.world.match import check, fold
 from prstack.world.material import Contradiction
 from prstack.world.units import number_text
@@ -31,8 +31,8 @@ ROW = np.dtype(
 )  # fmt: skip
 """`n`: the product's number in the world; `false`: place of the attribute with a false listing, -1 for none; `true`: the step of its
 true value; `head`: the number of the first product of its family, mostly its own; `units`: of the numeric attributes on the label
-(`prstack.world.listing.Style`); `unlisted`, `told`: places of attributes, as bits, that the listing leaves out, and that owners, tests
-or the brand's page tell; `line`: the number of the product that heads the oldest generation of its line (`prstack.world.lines`), in
+(`prstack.world.generated.listing.Style`); `unlisted`, `told`: places of attributes, as bits, that the listing leaves out, and that owners, tests
+or the brand's page tell; `line`: the number of the product that heads the oldest generation of its line (`prstack.world.generated.lines`), in
 easy worlds its own; `mark`: which line of its series in the category that is, 0 for the first one (`model`)."""
 
 UNITS = 3

@@ -4,7 +4,7 @@ Records come in the order of the input, and each is judged against those that we
 
 1. One that only a lenient filter (`filters.LENIENT`: how the agent went about it) rejects, and in which a mistake was corrected, stays while
    the share of such among the kept is below `min_corrected`. Otherwise it is rejected by that filter.
-2. One that is too similar to a kept one is rejected, and names it (`prstack.distill.near`).
+2. One that is too similar to a kept one is rejected, and names it (`prstack.distill.filters.near`).
 
 The decisions depend on the records and their order alone: whoever takes up again what was cut off remembers the kept ones first.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prstack.distill.near import NearDuplicates
+from prstack.distill.filters.near import NearDuplicates
 from prstack.settings import FilterConfig
 
 NEAR_DUPLICATES = "near_duplicates"

@@ -14,12 +14,12 @@ import random
 from dataclasses import dataclass
 
 from prstack.types import Attribute, Product
-from prstack.world.catalogue import Category, Numeric
-from prstack.world.levels import Level
-from prstack.world.lines import Standing
+from prstack.world.generated.catalogue import Category, Numeric
+from prstack.world.generated.levels import Level
+from prstack.world.generated.lines import Standing
+from prstack.world.generated.prose import noise
+from prstack.world.generated.prose.listings import describe, succession
 from prstack.world.names import OTHER_NAMES
-from prstack.world.prose import noise
-from prstack.world.prose.listings import describe, succession
 from prstack.world.statements import SELLER, state
 from prstack.world.units import convert, number_text
 
@@ -79,7 +79,7 @@ def label(spec: Numeric, steps: int, unit: int) -> Attribute:
 
 
 def listed(seed: int, level: Level, category: Category, p: Product, colour: str, n: int, said: Style, standing: Standing) -> Product:
-    """A product as its seller lists it. `p` is as its row says, under its whole title (`prstack.world.stock.named`)."""
+    """A product as its seller lists it. `p` is as its row says, under its whole title (`prstack.world.generated.stock.named`)."""
     rng = random.Random(f"{seed}/seller/{n}")
     shown = [_shown(category, j, a, said) for j, a in enumerate(p.attributes)]
     kept = [a for j, a in enumerate(shown) if not (said.unlisted | said.in_words) >> j & 1]

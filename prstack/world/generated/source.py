@@ -7,14 +7,14 @@
    attributes, which only the product's page shows.
 3. Reviewers praise and blame attributes by where they lie in the category. For some products one good listed value is
    contradicted: the true value is bad, its reviewers say so, and lab tests measure it. The listing keeps its claim.
-4. Pages (`prstack.world.pages`) and users (`prstack.world.users`) are made from the same catalogue.
-5. `world.difficulty` (`prstack.world.levels`): in medium and hard worlds products come in generations and families (`lines`,
+4. Pages (`prstack.world.generated.pages`) and users (`prstack.world.generated.users`) are made from the same catalogue.
+5. `world.difficulty` (`prstack.world.generated.levels`): in medium and hard worlds products come in generations and families (`lines`,
    `generations`, `families`), a seller's listing stands between the product and the reader (`listing`), owners state values
    (`owners`), tests and data sheets too (`press`), and what can be found out is the truth, not what the listing claims
    (`Shelf.meet`).
 
-Every record has its own random stream, named by the seed and its number (`prstack.world.stock`), so that the same seed gives the
-same world, whichever process makes which part. A first pass over all products notes a row for each (`prstack.world.shelf`); from the
+Every record has its own random stream, named by the seed and its number (`prstack.world.generated.stock`), so that the same seed gives the
+same world, whichever process makes which part. A first pass over all products notes a row for each (`prstack.world.generated.shelf`); from the
 rows follow the numbers in titles, the numbers of reviews and the spread of values. Then any product can be made by itself.
 """
 
@@ -32,13 +32,13 @@ import numpy as np
 from prstack.settings import WorldConfig
 from prstack.store.records import encoded
 from prstack.types import History, Page, Product, Review
-from prstack.world import families, lines, listing, owners, press, stock
-from prstack.world.catalogue import BRANDS, CATEGORIES, SERIES
-from prstack.world.levels import LEVELS
+from prstack.world.generated import families, lines, listing, owners, press, stock
+from prstack.world.generated.catalogue import BRANDS, CATEGORIES, SERIES
+from prstack.world.generated.levels import LEVELS
+from prstack.world.generated.pages import brand_pages, numbered, shelf_pages
+from prstack.world.generated.shelf import ROW, Shelf, model
+from prstack.world.generated.users import Users
 from prstack.world.material import Contradiction, Encoded, Latent, Material
-from prstack.world.pages import brand_pages, numbered, shelf_pages
-from prstack.world.shelf import ROW, Shelf, model
-from prstack.world.users import Users
 
 if TYPE_CHECKING:
     from prstack.world.workers import Workers

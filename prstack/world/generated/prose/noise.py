@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from prstack.world.catalogue import Category
+from prstack.world.generated.catalogue import Category
 from prstack.world.opinions import praise_words
 
 HYPE = ("NEW 2026", "top rated", "best price", "great gift", "sale", "premium", "original", "bestseller", "limited offer", "5 star", "pro quality", "must have", "trending", "for him and her")

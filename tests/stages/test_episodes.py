@@ -7,8 +7,8 @@ import pytest
 
 from prstack.errors import UserError
 from prstack.settings import Config, SynthesisConfig, WorldConfig
-from prstack.stages import planning
-from prstack.stages.planning import in_order, plan, plan_episodes
+from prstack.stages import episodes as planning
+from prstack.stages.episodes import in_order, plan, plan_episodes
 from prstack.world.world import World, build
 
 

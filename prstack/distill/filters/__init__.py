@@ -4,7 +4,7 @@ A filter is a pure function (Trajectory, FilterConfig) → None when it keeps th
 order of FILTERS, the format first, because the others rely on it; the first that rejects decides. Users add their own by
 import path (`filters.extra`): functions Trajectory → None | (reason, detail), which run last.
 
-Near-duplicates and the floor on corrected mistakes are no filters of one record: `prstack.distill.selection`.
+Near-duplicates and the floor on corrected mistakes are no filters of one record: `prstack.distill.filters.selection`.
 
 Scores are computed anew from the final report and the tool results, never taken from the record.
 """
@@ -14,10 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from prstack.distill import form, wording
-from prstack.distill.citing import unshown
-from prstack.distill.contamination import contaminated, read_reference
 from prstack.distill.episode import last_of, tool_steps
+from prstack.distill.filters import form, wording
+from prstack.distill.filters.citing import unshown
+from prstack.distill.filters.contamination import contaminated, read_reference
 from prstack.errors import UserError
 from prstack.plugins import import_callable
 from prstack.scoring import rubric
@@ -39,7 +39,7 @@ _WORD = re.compile(r"\w+")
 
 # --- episode -------------------------------------------------------------------------------------------------
 def format_valid(t: Trajectory, config: FilterConfig) -> Rejection | None:
-    """The steps form a whole episode (`prstack.distill.form`)."""
+    """The steps form a whole episode (`prstack.distill.filters.form`)."""
     found = form.fault(t)
     return (f"format:{found[0]}", found[1]) if found else None
 
@@ -142,7 +142,7 @@ def held_out(t: Trajectory, config: FilterConfig) -> Rejection | None:
 
 
 def contamination(t: Trajectory, config: FilterConfig) -> Rejection | None:
-    """It shares no user, query or recommended product with what evaluation asks (`prstack.distill.contamination`)."""
+    """It shares no user, query or recommended product with what evaluation asks (`prstack.distill.filters.contamination`)."""
     if not config.evaluation:
         return None
     found = contaminated(t, read_reference(tuple(config.evaluation)), config.max_overlap)

@@ -1,7 +1,7 @@
 """What can be told of each category: parts and what they do, what lies in the box, who reaches for it.
 
-Nothing here speaks of a typed attribute (`prstack.world.catalogue`), so that no text contradicts a listing or gives it away. Phrases
-are templates (`prstack.world.prose.grammar`); what a part does agrees with it in number.
+Nothing here speaks of a typed attribute (`prstack.world.generated.catalogue`), so that no text contradicts a listing or gives it away. Phrases
+are templates (`prstack.world.generated.prose.grammar`); what a part does agrees with it in number.
 """
 
 from __future__ import annotations

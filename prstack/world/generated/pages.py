@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from prstack.types import Page
-from prstack.world.catalogue import Category, Numeric
+from prstack.world.generated.catalogue import Category, Numeric
+from prstack.world.generated.shelf import Shelf
 from prstack.world.opinions import opinion
-from prstack.world.shelf import Shelf
 from prstack.world.units import number_text
 
 TESTED, PRODUCTS_A_TEST = 8, 40

@@ -1,6 +1,6 @@
 """Generations: a product of a line as it grew out of the ones before it.
 
-1. The oldest one that is sold is drawn as any product is (`prstack.world.stock.product`).
+1. The oldest one that is sold is drawn as any product is (`prstack.world.generated.stock.product`).
 2. Each later one is made from its predecessor by its own random stream: most numeric attributes stay or get better, in every second
    generation one gets worse, now and then one is of another kind. It costs a little more.
 
@@ -14,10 +14,10 @@ import random
 from collections.abc import Sequence
 
 from prstack.types import Attribute, Product
-from prstack.world import stock
-from prstack.world.catalogue import Category
-from prstack.world.lines import line_of
-from prstack.world.shelf import attribute, id_of
+from prstack.world.generated import stock
+from prstack.world.generated.catalogue import Category
+from prstack.world.generated.lines import line_of
+from prstack.world.generated.shelf import attribute, id_of
 
 BETTER, WORSE, OTHER_KIND = 0.5, 0.5, 0.25
 """Share of the attributes that get better, and of the generations in which one gets worse and in which one is of another kind."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 
-from prstack.world.catalogue import Category
+from prstack.world.generated.catalogue import Category
+from prstack.world.generated.prose.goods import GOODS
+from prstack.world.generated.prose.grammar import expand, tidy
+from prstack.world.generated.prose.words import COUNTS, PEOPLE, ROOMS, SEASONS, THINGS, TOWNS, TRADES
 from prstack.world.opinions import OPINIONS, opinion
-from prstack.world.prose.goods import GOODS
-from prstack.world.prose.grammar import expand, tidy
-from prstack.world.prose.words import COUNTS, PEOPLE, ROOMS, SEASONS, THINGS, TOWNS, TRADES
 
 LENGTH = 250
 """Longest review, in characters; a product's page shows it whole."""

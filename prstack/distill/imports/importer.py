@@ -18,9 +18,9 @@ from prstack.distill import filters
 from prstack.distill.card import IMPORTED
 from prstack.distill.distiller import STAGE, Outcome
 from prstack.distill.export import dataset_row
-from prstack.distill.importing import Conversation
-from prstack.distill.near import signature
-from prstack.distill.selection import NEAR_DUPLICATES
+from prstack.distill.filters.near import signature
+from prstack.distill.filters.selection import NEAR_DUPLICATES
+from prstack.distill.imports.formats import Conversation
 from prstack.settings import DistillConfig
 from prstack.types import Persona, Rejected, Step, ToolCall, ToolResult, Trajectory
 

@@ -1,6 +1,6 @@
 """Reviews of medium and hard worlds: opinions that follow the true values, and values that owners measured.
 
-1. Opinions and stars follow the true value of each attribute, as in easy worlds (`prstack.world.stock.reviews`).
+1. Opinions and stars follow the true value of each attribute, as in easy worlds (`prstack.world.generated.stock.reviews`).
 2. A false listing has two reviews at least: both blame the attribute, and the first one states its true value. So a product's page
    always shows what is true of it (`prstack.world.match.satisfies` takes owners' measurements before the listing).
 3. An attribute that the listing leaves out is stated by an owner of `Level.told`; now and then owners state one that is listed.
@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prstack.types import Attribute, Product, Review
-from prstack.world.levels import Level
-from prstack.world.prose.owners import review
-from prstack.world.shelf import Shelf, attribute
+from prstack.world.generated.levels import Level
+from prstack.world.generated.prose.owners import review
+from prstack.world.generated.shelf import Shelf, attribute
+from prstack.world.generated.stock import BAD, GOOD, TASTE, review_stream
 from prstack.world.statements import state
-from prstack.world.stock import BAD, GOOD, TASTE, review_stream
 
 CONFIRMED = 0.08
 """Share of reviews that state a listed value, as it is."""

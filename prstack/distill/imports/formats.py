@@ -10,7 +10,7 @@
 4. Tools come from `tools` or `functions` (OpenAI's form, or bare name and parameters). Where a message describes them itself, between <tools>
    tags, that stands and no others are added.
 
-What becomes of a conversation then: `prstack.distill.importer`.
+What becomes of a conversation then: `prstack.distill.imports.importer`.
 """
 
 from __future__ import annotations

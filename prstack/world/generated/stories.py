@@ -14,15 +14,15 @@ import random
 from typing import TYPE_CHECKING
 
 from prstack.types import Constraint, Event, EventType, Product
-from prstack.world.catalogue import COLOURS
 from prstack.world.complaints import complain
+from prstack.world.generated.catalogue import COLOURS
+from prstack.world.generated.moments import Moment, event
+from prstack.world.generated.prose.grammar import expand, tidy
+from prstack.world.generated.prose.owners import KIN, opinion_on
+from prstack.world.generated.prose.words import COUNTS, PEOPLE, ROOMS, SEASONS, TRADES
+from prstack.world.generated.shelf import Shelf, id_of
 from prstack.world.match import check
 from prstack.world.material import Latent
-from prstack.world.moments import Moment, event
-from prstack.world.prose.grammar import expand, tidy
-from prstack.world.prose.owners import KIN, opinion_on
-from prstack.world.prose.words import COUNTS, PEOPLE, ROOMS, SEASONS, TRADES
-from prstack.world.shelf import Shelf, id_of
 
 if TYPE_CHECKING:
     from prstack.world.world import World

@@ -1,0 +1,86 @@
+"""Every setting of prstack: typed, with its default and its meaning where it is declared. `prstack.config` loads them.
+
+    world.py synthesis.py distill.py training.py evaluation.py running.py    the sections
+    checks.py                                                                what values must be
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from prstack.settings.distill import DistillConfig, FilterConfig
+from prstack.settings.evaluation import EvaluationConfig, RewardConfig
+from prstack.settings.running import ChatConfig, DoctorConfig, RayConfig, TrackingConfig, ViewConfig
+from prstack.settings.synthesis import (
+    AgentsConfig,
+    EndpointConfig,
+    EngineConfig,
+    MistakesConfig,
+    SynthesisConfig,
+)
+from prstack.settings.training import PlanConfig, PretrainConfig, SelftestConfig, TrainerConfig, UpcycleConfig
+from prstack.settings.world import SearchConfig, ServeConfig, ToolsConfig, WebConfig, WorldConfig
+
+__all__ = [
+    "AgentsConfig",
+    "ChatConfig",
+    "Config",
+    "DistillConfig",
+    "DoctorConfig",
+    "EndpointConfig",
+    "EngineConfig",
+    "EvaluationConfig",
+    "FilterConfig",
+    "MistakesConfig",
+    "PlanConfig",
+    "PretrainConfig",
+    "RayConfig",
+    "RewardConfig",
+    "SearchConfig",
+    "SelftestConfig",
+    "ServeConfig",
+    "SynthesisConfig",
+    "ToolsConfig",
+    "TrackingConfig",
+    "TrainerConfig",
+    "UpcycleConfig",
+    "ViewConfig",
+    "WebConfig",
+    "WorldConfig",
+]
+
+
+@dataclass
+class Config:
+    name: str = "run"
+    """Name of the run, part of its default folder."""
+    run_dir: str | None = None
+    """Folder of the run. Default: <runs>/<time>-<name>; `distill` and `view` take the latest one."""
+    runs: str = "runs"
+    """Folder of run folders; `latest` in it points to the newest."""
+    seed: int = 0
+    """Seed of episodes and sampling."""
+    until: Literal["world", "synthesize", "distill", "sft", "evaluate", "report"] = "report"
+    """The last stage of `prstack run`; with run_dir=, or when it was cut off, a later `prstack run` goes on from there."""
+    world: WorldConfig = field(default_factory=WorldConfig)
+    web: WebConfig = field(default_factory=WebConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    tools: ToolsConfig = field(default_factory=ToolsConfig)
+    agents: AgentsConfig = field(default_factory=AgentsConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    upcycle: UpcycleConfig = field(default_factory=UpcycleConfig)
+    chat: ChatConfig = field(default_factory=ChatConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    view: ViewConfig = field(default_factory=ViewConfig)
+    doctor: DoctorConfig = field(default_factory=DoctorConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    selftest: SelftestConfig = field(default_factory=SelftestConfig)
