@@ -38,7 +38,7 @@ class Request:
 
     task: str
     """What the turn is for: "<role>.<step>", such as "supervisor.check_plan"."""
-    role: Role | Literal["judge"]
+    role: Role | Literal["judge", "writer"]
     messages: list[dict]
     tools: list[dict] | None = None
     tool_choice: Choice = "auto"
@@ -139,7 +139,7 @@ class Engine(Protocol):
     async def generate(self, token_ids: list[int], sampling: Sampling) -> Sample:
         """Token ids in, sampled token ids out. Raises EngineError."""
 
-    async def update_weights(self, folder: str | Path, version: str) -> None:
+    async def update_weights(self, folder: str | Path, version: str, checksum: str = "") -> None:
         """Serves the weights in `folder` from the next request on. Only engines that hold a model have this. Raises EngineError."""
 
     async def describe(self) -> dict[str, Any]:

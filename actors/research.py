@@ -15,28 +15,30 @@ from pathlib import Path
 from actors.agent import Agent, derive_seed
 from prstack.dialogue.conversation import MAX_CALLS, research_messages
 from prstack.dialogue.parse import Turn, parse_assistant
-from prstack.settings import WebConfig
+from prstack.settings import AgentsConfig, WebConfig
 from prstack.tools import own
 from prstack.tools.live import LiveWeb
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Step, ToolCall, ToolResult, Usage
 
-PLAN_TOKENS, REPORT_TOKENS = 256, 640
 MALFORMED_CHARS = 2000
 
 
 class ResearchAgent(Agent):
     role = "research"
 
-    def __init__(self, pool, world_folder: str | Path, prompts_folder: str | None = None, extra_tools: Sequence[str] = (), web: WebConfig | None = None):
-        super().__init__(pool, prompts_folder)
+    def __init__(
+        self, pool, world_folder: str | Path, limits: AgentsConfig | None = None, extra_tools: Sequence[str] = (), web: WebConfig | None = None
+    ):
+        self.limits = limits or AgentsConfig()
+        super().__init__(pool, self.limits.prompts)
         self.toolbox = Toolbox(Path(world_folder), own=own.load(extra_tools), web=LiveWeb.from_config(web) if web else None)
 
     async def plan(self, query: str, steps: list[Step], round: int, episode: str, seed: int) -> tuple[Step, Usage]:
         """A plan, or a better one after a correction."""
         usage = Usage("research")
         messages = research_messages(query, steps, self.prompts)
-        options = {"tools": self.toolbox.schemas, "tool_choice": "none", "report": "none", "max_tokens": PLAN_TOKENS}
+        options = {"tools": self.toolbox.schemas, "tool_choice": "none", "report": "none", "max_tokens": self.limits.tokens.plan}
         done = await self.ask("plan", messages, usage, episode=episode, seed=derive_seed(seed, "research", len(steps)), **options)
         turn = parse_assistant(done.text)
         return Step("research", "plan", round, turn.reasoning, turn.content or turn.report or ""), usage
@@ -63,7 +65,8 @@ class ResearchAgent(Agent):
         if draw:
             forced, seed = True, derive_seed(seed, "draw", draw)
         task, options = act_options(self.toolbox, forced)
-        done = await self.ask(task, messages, usage, episode=episode, seed=derive_seed(seed, "research", len(steps)), max_tokens=REPORT_TOKENS, **options)
+        options |= {"max_tokens": self.limits.tokens.turn}
+        done = await self.ask(task, messages, usage, episode=episode, seed=derive_seed(seed, "research", len(steps)), **options)
         return await take_steps(done.text, steps, self.toolbox, forced, call_round, report_round, calls_left), usage
 
 

@@ -8,6 +8,7 @@ calls, at which the report is asked for.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from prstack.scoring.evidence import Evidence
 from prstack.scoring.report import parse_report
 from prstack.scoring.rubric import score
 from prstack.tools.toolbox import Toolbox
-from prstack.types import Persona, RubricItem, Step, Termination, Trajectory, Usage
+from prstack.types import NO_CALL, NO_REPORT, Persona, RubricItem, Step, Termination, Trajectory, Usage
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class Rollout:
     """Longest turn, in tokens."""
     temperature: float | None = None
     """Sampling temperature; by default the engine's."""
+    max_seconds: float | None = None
+    """Wall time of an episode (termination `time`); without, it has no limit."""
     constrained: bool = False
     """Whether the engine lets through only what parses."""
     shots: list[dict] = field(default_factory=list)
@@ -88,7 +91,7 @@ async def play(
     chat before this query (`settings.shots` stand before them). With a `rubric`, the report is scored.
 
     Terminations: `finished` (a report), `max_tool_calls` (a report that had to be asked for at the cap), `max_rounds` (turns
-    spent), `max_tokens` (the conversation outgrew the context), `error`.
+    spent), `max_tokens` (the conversation outgrew the context), `time`, `error`.
     """
     t = Trajectory(
         id=id,
@@ -105,16 +108,21 @@ async def play(
         prompt_version=prompts.version,
         world=toolbox.world.kind,
     )
+    limit = asyncio.timeout(settings.max_seconds)
     try:
-        t.termination, t.detail = await _turns(t, pool, toolbox, prompts, settings, [*settings.shots, *history], on_step)
+        async with limit:
+            t.termination, t.detail = await _turns(t, pool, toolbox, prompts, settings, [*settings.shots, *history], on_step)
         if t.reports and rubric:
             t.scores.append(round(score(parse_report(t.reports[-1]), t.rubric, Evidence.from_steps(t.steps)).score, 4))
     except EngineError as e:
         t.termination, t.detail = "max_tokens" if e.kind == "context" else "error", str(e)
     except Exception as e:
-        # As with the supervisor: one episode's defect stays on record and does not end the others.
-        log.exception("episode %s", t.id)
-        t.termination, t.detail = "error", f"{type(e).__name__}: {e}"
+        if limit.expired():
+            t.termination, t.detail = "time", f"not at its end after {settings.max_seconds:g} s"
+        else:
+            # As with the supervisor: one episode's defect stays on record and does not end the others.
+            log.exception("episode %s", t.id)
+            t.termination, t.detail = "error", f"{type(e).__name__}: {e}"
     t.usage[0].seconds = round(t.usage[0].seconds, 3)
     return t
 
@@ -158,5 +166,5 @@ async def _turns(
             return ("max_tool_calls" if forced else "finished"), ""
         malformed = 0 if any(s.tool_call for s in steps) else malformed + 1
         if malformed >= MAX_MALFORMED:
-            return "error", "no report came when it was asked for" if forced else "no tool call and no report"
+            return "error", NO_REPORT if forced else NO_CALL
     return "max_rounds", f"no report in {settings.max_turns} turns"

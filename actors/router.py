@@ -42,6 +42,8 @@ class Weights:
 
     version: str
     folder: str | None = None
+    checksum: str = ""
+    """With which they were published; empty where they are not to be verified."""
 
 
 def place(episode: str, engines: Sequence[int]) -> int:
@@ -101,16 +103,17 @@ class EnginePool:
         """Token ids in, sampled token ids out. Raises EngineError."""
         return await self._ask("generate", episode, token_ids, sampling)
 
-    async def update_weights(self, folder: str | Path, version: str) -> None:
+    async def update_weights(self, folder: str | Path, version: str, checksum: str = "") -> None:
         """All engines serve the weights in `folder` from their next request on. Returns when every healthy engine does; those that are down
-        are given them before they come back, so the folder must stay until the next update.
+        are given them before they come back, so the folder must stay until the next update. An engine that finds other bytes than were
+        published with `checksum` is dead until it has the right ones.
 
         Raises EngineError when no engine takes them, and the pool stays with the weights that it had: "request" for a folder that is not
         this model's, "unavailable" otherwise. Where some take them, an engine that does not counts as dead.
         """
         async with self._updating:
             await self._pick("")
-            before, self._weights = self._weights, Weights(version, str(folder))
+            before, self._weights = self._weights, Weights(version, str(folder), checksum)
             asked = [i for i, h in enumerate(self.health) if h.state == "healthy"]
             refusals = dict(zip(asked, await asyncio.gather(*(self._give_weights(i) for i in asked)), strict=True))
             refused = {i: e for i, e in refusals.items() if e is not None}
@@ -178,7 +181,7 @@ class EnginePool:
         if not hasattr(engine, "update_weights"):
             return EngineError("request", f"engine {i} has no weights that could be updated")
         try:
-            await asyncio.wait_for(call(engine, "update_weights", w.folder, w.version), self._patience)
+            await asyncio.wait_for(call(engine, "update_weights", w.folder, w.version, w.checksum), self._patience)
         except Exception as e:
             reason = _failure(e)
             if reason is not None:

@@ -32,7 +32,6 @@ from prstack.world.units import money
 
 log = logging.getLogger(__name__)
 
-VERDICT_TOKENS = 512
 RESULT_CHARS = 2500
 """What the supervisor sees of one tool result."""
 
@@ -52,7 +51,7 @@ class _Stop(Exception):
 
 
 class SupervisorAgent(Agent):
-    """`user` and `research` are the other roles: objects with async methods, or Ray actors wrapped by `actors.synthesis.Remote`."""
+    """`user` and `research` are the other roles, with the async methods of UserAgent and ResearchAgent."""
 
     role = "supervisor"
 
@@ -168,7 +167,7 @@ class SupervisorAgent(Agent):
             episode=t.id,
             seed=derive_seed(t.seed, "supervisor", len(t.steps)),
             schema=replies.verdict_schema(state),
-            max_tokens=VERDICT_TOKENS,
+            max_tokens=self.limits.tokens.verdict,
         )
         verdict = read_verdict(done.text, state)
         self._append(t, Step("supervisor", state, step.round, verdict=verdict), usage)

@@ -1,11 +1,10 @@
 """The cast of synthesis on Ray: which actors there are, and how many episodes they play at once.
 
-    driver ──episodes──► SupervisorAgent ──► UserAgent, ResearchAgent ──► EnginePool ──► engine actors
+    driver ──episodes──► teams (user, research and supervisor agent each) ──► engine actors
 
-Every role is one asynchronous actor that serves many episodes. User and research actors hold no state of an episode, so a
-call that dies with its actor is made again; a supervisor holds the trajectory, so its episode starts again under the same
-id and seed. The driver keeps `concurrency` episodes in flight and no more, however many are planned. Asked to stop, it begins
-none, and gives those in flight some time to end.
+A team is one asynchronous actor that plays many episodes, each to its end. The driver keeps `concurrency` episodes in flight and no
+more, however many are planned, and gives each to the team with the fewest. An episode whose team dies starts again under the same id and
+seed. Asked to stop, the driver begins none, and gives those in flight some time to end.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import json
 import os
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -22,15 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayActorError, RayError
 
-from actors.engine import EngineError
 from actors.expert import ExpertEngine
 from actors.openai_engine import OpenAIEngine
-from actors.research import ResearchAgent
 from actors.router import EnginePool
-from actors.supervisor import Episode, SupervisorAgent
-from actors.user import UserAgent
+from actors.supervisor import Episode
+from actors.team import ROLES, Team
 from actors.vllm_engine import VLLMEngine, runtime_env
 from prstack.settings import Config, EngineConfig
 from prstack.types import Persona, Trajectory
@@ -41,36 +39,6 @@ _SHARED: dict[str, Any] = {"num_cpus": 0, "max_concurrency": IN_FLIGHT, "max_res
 """Ray options of actors that many episodes share."""
 PATIENCE, PAUSE = 600.0, 0.5
 """Seconds that an actor may take to come back, and between two looks at it. While it restarts, Ray refuses every call at once."""
-
-
-class Remote:
-    """An actor handle with the methods of the class behind it: `await remote.act(…)`.
-
-    A call that dies with its actor is made again when Ray has restarted it, `retries` times. What fails meanwhile, because the
-    actor is not back yet, does not count.
-    """
-
-    def __init__(self, handle: Any, name: str, retries: int = 5):
-        self._handle, self._name, self._retries = handle, name, retries
-
-    def __getattr__(self, method: str):
-        if method.startswith("_"):
-            raise AttributeError(method)
-
-        async def call(*args, **kwargs):
-            for deaths in range(1, self._retries + 2):
-                try:
-                    return await getattr(self._handle, method).remote(*args, **kwargs)
-                except RayActorError as e:
-                    reason = str(e)
-                    if deaths > self._retries or (reason := await until_back(self._handle)):
-                        raise EngineError("unavailable", f"the {self._name} actor died {deaths} times in {method}: {reason}") from e
-                except RayTaskError as e:
-                    if isinstance(e.cause, EngineError):
-                        raise e.cause from None
-                    raise
-
-        return call
 
 
 async def until_back(actor: Any) -> str:
@@ -88,40 +56,37 @@ async def until_back(actor: Any) -> str:
 
 @dataclass(slots=True)
 class Cast:
-    """The supervisor (front of the cast) and every actor handle, engines first."""
+    """Every actor handle of a synthesis, and how many episodes each team has in flight."""
 
-    supervisor: Any
     engines: dict[str, list[Any]] = field(default_factory=dict)
-    agents: dict[str, Any] = field(default_factory=dict)
+    teams: list[Any] = field(default_factory=list)
+    playing: Counter[int] = field(default_factory=Counter)
 
     @property
     def handles(self) -> list[Any]:
-        return [*self.agents.values(), *(h for hs in self.engines.values() for h in hs)]
+        return [*(h for hs in self.engines.values() for h in hs), *self.teams]
 
 
 @contextmanager
 def cast_actors(config: Config, world_folder: Path, models: dict[str, str]) -> Iterator[Cast]:
-    """Starts engines and roles, waits until all are ready, and ends them with the block.
+    """Starts engines and teams, waits until all are ready, and ends them with the block.
 
     `models`: engine name → checkpoint folder, for the engines that serve one.
     """
-    roles = {role: config.engine.of(role) for role in ("user", "research", "supervisor")}
-    cast = Cast(supervisor=None)
-    tag = f"prstack-{uuid.uuid4().hex[:8]}"
+    roles = {role: config.engine.of(role) for role in ROLES}
+    labels = {role: name if name == "expert" else f"{name}:{config.engine.model}" for role, name in roles.items()}
+    cast, tag = Cast(), f"prstack-{uuid.uuid4().hex[:8]}"
+    names = {name: [f"{tag}-engine-{name}-{i}" for i in range(config.engine.replicas)] for name in sorted(set(roles.values()))}
+    # Over all nodes, as one team alone takes a core; they hold none, since they mostly wait for engines.
+    spread = {**_SHARED, "scheduling_strategy": "SPREAD"} if config.synthesis.teams > 1 else _SHARED
     try:
-        for name in sorted(set(roles.values())):
-            cast.engines[name] = [_start_engine(name, f"{tag}-engine-{name}-{i}", config, models) for i in range(config.engine.replicas)]
-        names = {n: [f"{tag}-engine-{n}-{i}" for i in range(len(hs))] for n, hs in cast.engines.items()}
-        label = {role: name if name == "expert" else f"{name}:{config.engine.model}" for role, name in roles.items()}
-
-        def start(cls: type, role: str, others: tuple[str, ...], *args: object) -> Any:
-            return ray.remote(_hosted(cls)).options(name=f"{tag}-{role}", **_SHARED).remote(names[roles[role]], [f"{tag}-{o}" for o in others], *args)
-
-        agents, a = cast.agents, config.agents
-        agents["user"] = start(UserAgent, "user", (), str(world_folder), a.user_attempts, a.prompts)
-        agents["research"] = start(ResearchAgent, "research", (), str(world_folder), a.prompts, list(config.tools.extra), config.web)
-        agents["supervisor"] = start(SupervisorAgent, "supervisor", ("user", "research"), a, label, config.world.kind)
-        cast.supervisor = agents["supervisor"]
+        for name, actor_names in names.items():
+            cast.engines[name] = [_start_engine(name, actor_name, config, models) for actor_name in actor_names]
+        for i in range(config.synthesis.teams):
+            options = ray.remote(Team).options(name=f"{tag}-team-{i}", **spread)
+            cast.teams.append(
+                options.remote(names, roles, labels, str(world_folder), config.world.kind, config.agents, list(config.tools.extra), config.web)
+            )
         ray.get([h.ready.remote() for h in cast.handles])
         yield cast
     finally:
@@ -138,13 +103,32 @@ def serve(config: EngineConfig, model: Path) -> Iterator[EnginePool]:
 
     The context is no longer than the checkpoint's.
     """
-    longest = json.loads((model / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
-    settings = replace(config, model=str(model), max_model_len=min(config.max_model_len, longest or config.max_model_len))
+    settings = replace(config, model=str(model), max_model_len=_context(config, model))
     tag = f"prstack-{uuid.uuid4().hex[:8]}-engine-vllm"
-    handles = [_start_vllm(f"{tag}-{i}", settings, str(model)) for i in range(config.replicas)]
+    with _until_the_end([_start_vllm(f"{tag}-{i}", settings, str(model)) for i in range(config.replicas)]) as handles:
+        yield EnginePool(handles)
+
+
+@contextmanager
+def named_engines(config: Config, model: Path | None) -> Iterator[list[str]]:
+    """`engine.replicas` engines of `engine.name`, for actors that find them by these names: what distillation asks. They end with the block.
+
+    `model`: the checkpoint of a vLLM engine.
+    """
+    tag = f"prstack-{uuid.uuid4().hex[:8]}-engine-{config.engine.name}"
+    names = [f"{tag}-{i}" for i in range(config.engine.replicas)]
+    engine = replace(config.engine, model=str(model), max_model_len=_context(config.engine, model)) if model else config.engine
+    models = {config.engine.name: str(model)} if model else {}
+    with _until_the_end([_start_engine(config.engine.name, n, replace(config, engine=engine), models) for n in names]):
+        yield names
+
+
+@contextmanager
+def _until_the_end(handles: list[Any]) -> Iterator[list[Any]]:
+    """Engine actors, once all are ready; they end with the block."""
     try:
         ray.get([h.ready.remote() for h in handles])
-        yield EnginePool(handles)
+        yield handles
     finally:
         for handle in handles:
             with suppress(Exception):
@@ -152,19 +136,10 @@ def serve(config: EngineConfig, model: Path) -> Iterator[EnginePool]:
             ray.kill(handle)
 
 
-def _hosted(cls: type) -> type:
-    """A role as an actor: its engines, and the roles it talks to, come by name.
-
-    Handles among the arguments would keep Ray from restarting the actor once they are gone from the object store.
-    """
-
-    class Hosted(cls):
-        def __init__(self, engines: list[str], others: list[str], *args: object):
-            pool = EnginePool([ray.get_actor(n) for n in engines])
-            super().__init__(pool, *(Remote(ray.get_actor(n), n) for n in others), *args)
-
-    Hosted.__name__ = Hosted.__qualname__ = cls.__name__
-    return Hosted
+def _context(config: EngineConfig, model: Path) -> int:
+    """`engine.max_model_len`, or what the checkpoint holds if that is less."""
+    longest = json.loads((model / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    return min(config.max_model_len, longest or config.max_model_len)
 
 
 def _start_engine(name: str, actor_name: str, config: Config, models: dict[str, str]) -> Any:
@@ -221,24 +196,30 @@ async def _grace(stop: asyncio.Event, seconds: float, over: asyncio.Queue) -> No
 
 
 async def _play(cast: Cast, episode: Episode, max_retries: int, stop: asyncio.Event) -> Trajectory | None:
-    """One episode, started again when the supervisor's actor died; after that it ends with `error`.
+    """One episode, started again when its team's actor died; after that it ends with `error`.
 
     None for one that broke off while all comes to its end: a signal to the whole process group ends Ray's processes as well, and
     says nothing about the episode.
     """
-    for deaths in range(1, max_retries + 2):
-        try:
-            played = await cast.supervisor.run.remote(episode)
-            lost = played.termination == "error" and played.detail.startswith("unavailable:")
-            return None if lost and stop.is_set() else played
-        except RayError as e:
-            if stop.is_set():
-                return None
-            if not isinstance(e, RayActorError):
-                raise
-            reason = str(e)
-            if deaths > max_retries or (reason := await until_back(cast.supervisor)):
-                return _failed(episode, f"the supervisor actor died {deaths} times: {reason}")
+    n = min(range(len(cast.teams)), key=lambda i: cast.playing[i])
+    team = cast.teams[n]
+    cast.playing[n] += 1
+    try:
+        for deaths in range(1, max_retries + 2):
+            try:
+                played = await team.run.remote(episode)
+                lost = played.termination == "error" and played.detail.startswith("unavailable:")
+                return None if lost and stop.is_set() else played
+            except RayError as e:
+                if stop.is_set():
+                    return None
+                if not isinstance(e, RayActorError):
+                    raise
+                reason = str(e)
+                if deaths > max_retries or (reason := await until_back(team)):
+                    return _failed(episode, f"the team's actor died {deaths} times: {reason}")
+    finally:
+        cast.playing[n] -= 1
 
 
 def _failed(episode: Episode, detail: str) -> Trajectory:

@@ -16,6 +16,7 @@ from prstack.errors import UserError
 from prstack.prompts import replies
 from prstack.scoring import gate
 from prstack.scoring.gate import Problem, Task
+from prstack.settings import AgentsConfig
 from prstack.store.records import explain, from_row
 from prstack.types import Event, History, Persona, RubricItem, Usage
 from prstack.world.facets import Facet, facets
@@ -37,17 +38,17 @@ class Prepared:
 class UserAgent(Agent):
     role = "user"
 
-    def __init__(self, pool, world_folder: str | Path, attempts: int, prompts_folder: str | None = None):
-        super().__init__(pool, prompts_folder)
+    def __init__(self, pool, world_folder: str | Path, limits: AgentsConfig | None = None):
+        self.limits = limits or AgentsConfig()
+        super().__init__(pool, self.limits.prompts)
         self.world = World.open(Path(world_folder))
-        self.attempts = attempts
 
     async def prepare(self, history: History, episode: str, seed: int) -> Prepared:
         """Persona, query and rubric for a history. Raises actors.engine.EngineError."""
         recent = History(history.user_id, history.events[-MAX_EVENTS:])
         out = Prepared(None, "", Usage("user"))
         problems: list[Problem] = []
-        for attempt in range(self.attempts):
+        for attempt in range(self.limits.user_attempts):
             try:
                 task, problems = await self._attempt(recent, episode, derive_seed(seed, "user", attempt), problems, out.usage)
             except UserError as e:
@@ -56,7 +57,7 @@ class UserAgent(Agent):
             if not problems:
                 out.task = task
                 return out
-            if attempt + 1 == self.attempts and all(p.part == "rubric" for p in problems):
+            if attempt + 1 == self.limits.user_attempts and all(p.part == "rubric" for p in problems):
                 sound, dropped = gate.repair(task, self.world)
                 if sound:
                     out.task, out.detail = task, "dropped from the rubric: " + "; ".join(dropped)
@@ -78,7 +79,7 @@ class UserAgent(Agent):
 
     async def _persona(self, history: History, episode: str, seed: int, problems: list[Problem], usage: Usage) -> Persona:
         text = self.prompts.render("user_persona", events=[_event_row(e) for e in history.events], problems=[p.text for p in problems if p.part != "query"])
-        reply = await self._json("persona", text, replies.persona_schema(history), 1024, episode, seed, usage)
+        reply = await self._json("persona", text, replies.persona_schema(history), self.limits.tokens.persona, episode, seed, usage)
         if reply.get("budget") is not None and not isinstance(reply["budget"], (int, float)):
             raise UserError("the budget is not a number")
         currency = self._currency(str(reply.get("category", "")))
@@ -86,7 +87,7 @@ class UserAgent(Agent):
 
     async def _query(self, persona: Persona, episode: str, seed: int, problems: list[Problem], usage: Usage) -> str:
         text = self.prompts.render("user_query", persona=asdict(persona), problems=[p.text for p in problems if p.part == "query"])
-        reply = await self._json("query", text, replies.query_schema(), 320, episode, seed, usage)
+        reply = await self._json("query", text, replies.query_schema(), self.limits.tokens.query, episode, seed, usage)
         return str(reply.get("query", "")).strip()
 
     async def _rubric(self, persona: Persona, query: str, episode: str, seed: int, problems: list[Problem], usage: Usage) -> list[RubricItem]:
@@ -95,7 +96,7 @@ class UserAgent(Agent):
         given = {"persona": asdict(persona), "query": query, "facets": [_facet_row(f) for f in shown]}
         text = self.prompts.render("user_rubric", problems=[p.text for p in problems if p.part == "rubric"], **given)
         schema = replies.rubric_schema(persona.category, shown, any(p.n_reviews for p in products))
-        reply = await self._json("rubric", text, schema, 1024, episode, seed, usage)
+        reply = await self._json("rubric", text, schema, self.limits.tokens.rubric, episode, seed, usage)
         rows = reply.get("items")
         if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
             raise UserError("the rubric is not a list of items")

@@ -31,6 +31,7 @@ from prstack.dialogue.conversation import MAX_CALLS
 from prstack.dialogue.model_template import renderer
 from prstack.errors import UserError
 from prstack.settings import EngineConfig
+from prstack.store import published
 
 
 def runtime_env(threads: int = 1) -> dict[str, Any]:
@@ -80,9 +81,10 @@ class VLLMEngine:
         await self.generate([self.renderer.end_of_turn_id], Sampling(max_tokens=1))
         return self.weight_version
 
-    async def update_weights(self, folder: str | Path, version: str) -> None:
+    async def update_weights(self, folder: str | Path, version: str, checksum: str = "") -> None:
         """Serves the weights in `folder` (safetensors files with Hugging Face names) and calls them `version`; an engine that has this version
-        already does nothing. Requests in flight end first, later ones wait.
+        already does nothing. Requests in flight end first, later ones wait. With a `checksum` they must be, byte for byte, what was published
+        as this version (`prstack.store.published`).
 
         Raises EngineError: "request" for a folder that is not this model's, with everything as it was; "engine" when the update failed on its
         way, and then the engine is dead, until `ready` starts it again with the weights of the model's directory.
@@ -95,11 +97,12 @@ class VLLMEngine:
             if version == self.weight_version:
                 return
             try:
-                await asyncio.to_thread(weight_update.check, Path(folder), self.model_dir)
+                checksums = published.read(Path(folder), version, checksum) if checksum else None
+                await asyncio.to_thread(weight_update.check, Path(folder), self.model_dir, checksums)
             except UserError as e:
                 raise EngineError("request", f"{self.name}: {e}") from e
             async with self._gate.closed():
-                await self._load(Path(folder).absolute(), version)
+                await self._load(Path(folder).absolute(), version, checksums)
 
     async def complete(self, request: Request) -> Completion:
         """One assistant turn. Raises EngineError: "context", "request" or "engine"."""
@@ -163,12 +166,12 @@ class VLLMEngine:
             raise EngineError("engine", f"{self.name} does not start again: {e}") from e
         self._stopped = False
 
-    async def _load(self, folder: Path, version: str) -> None:
+    async def _load(self, folder: Path, version: str, checksums: dict[str, str] | None) -> None:
         """New weights while no request is in flight. What stops on its way, cancelled included, stops the engine core as well: half of the
         weights must serve nobody."""
         try:
             await self._llm.pause_generation(mode="abort", clear_cache=True)  # ends what callers have given up, and empties the prefix cache
-            await self._llm.collective_rpc("load_folder", args=(str(folder), weight_update.is_tied(self.model_dir)))
+            await self._llm.collective_rpc("load_folder", args=(str(folder), weight_update.is_tied(self.model_dir), checksums))
             await self._llm.resume_generation()
         except BaseException as e:
             self._stopped = True
@@ -187,13 +190,20 @@ class VLLMEngine:
     def _prompt(self, request: Request, budget: int) -> list[int]:
         # Under a schema no tool can be called, so the model is not told of any.
         tools = None if request.schema is not None else request.tools
+        counted, tokens = None, []
+
+        def count(messages: list[dict]) -> int:
+            nonlocal counted, tokens
+            counted, tokens = messages, self.renderer.prompt(messages, tools)
+            return len(tokens)
+
         try:
-            messages = context.fit(request.messages, budget, lambda m: len(self.renderer.prompt(m, tools)))
+            messages = context.fit(request.messages, budget, count)
         except context.DoesNotFit as e:
             raise EngineError("context", f"{request.task}: {e}") from e
         except ValueError as e:
             raise EngineError("request", f"{request.task}: {e}") from e
-        return self.renderer.prompt(messages, tools)
+        return tokens if messages is counted else self.renderer.prompt(messages, tools)
 
     def _form(self, request: Request, max_tokens: int) -> str | None:
         if not request.constrained:

@@ -1,12 +1,13 @@
 """New weights for a living vLLM engine, out of a folder that a trainer has published.
 
 1. `check` holds the folder against the one that the engine was started with: the same tensors, of the same shapes, in whole
-   files. What is wrong is said before anything changes.
+   files; and against the checksum with which it was published. What is wrong is said before anything changes.
 2. `Gate` lets requests through side by side and an update alone: what is in flight ends with the weights that it began with,
    what comes later waits. So every answer is made by one version, and no request fails because of an update.
 3. `WeightUpdate` runs in each of vLLM's workers. It reads the files itself (memory-mapped: a folder under /dev/shm is shared
    memory, one on disk is read through the page cache), so that no weights travel between processes, and each worker loads its
-   own share of them. Engines on several machines need a folder that all of them see.
+   own share of them, a file at a time. Of published weights it computes the checksum of every tensor on the way
+   (`prstack.store.published`). Engines on several machines need a folder that all of them see.
 4. The engine drops the key/value cache, which the old weights made; vLLM does not do so by itself.
 
 vLLM 0.32.0 repacks weights for the CPU when it loads them, and on a reload leaves two copies as they were, without an error:
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from prstack.errors import UserError
+from prstack.store import published
 
 WORKER = f"{__name__}.WeightUpdate"
 """vLLM's `worker_extension_cls`."""
@@ -65,8 +67,9 @@ def is_tied(model_dir: Path) -> bool:
     return bool(config.get("tie_word_embeddings")) or OUTPUT not in shapes(model_dir)
 
 
-def check(folder: Path, model_dir: Path) -> None:
-    """Raises UserError unless `folder` holds the tensors that `model_dir` holds (a stored copy of a tied output layer aside)."""
+def check(folder: Path, model_dir: Path, checksums: dict[str, str] | None = None) -> None:
+    """Raises UserError unless `folder` holds the tensors that `model_dir` holds (a stored copy of a tied output layer aside), each with
+    a checksum if there are some."""
     aside = {OUTPUT} if is_tied(model_dir) else set()
     wanted, given = ({n: s for n, s in shapes(f).items() if n not in aside} for f in (model_dir, folder))
     if missing := sorted(wanted.keys() - given.keys()):
@@ -76,6 +79,8 @@ def check(folder: Path, model_dir: Path) -> None:
     for name, shape in wanted.items():
         if given[name] != shape:
             raise UserError(f"{folder}: tensor {name} has shape {list(given[name])}, the model's is {list(shape)}; the engine keeps its weights")
+        if checksums and name not in checksums:
+            raise UserError(f"{folder}: tensor {name} was not published; the engine keeps its weights")
 
 
 # --- requests and updates --------------------------------------------------------------------------------------------
@@ -116,9 +121,9 @@ class Gate:
 class WeightUpdate:
     """Mixed into vLLM's worker class, whose attributes are `model_runner` and `vllm_config`."""
 
-    def load_folder(self, folder: str, tied: bool) -> None:
-        """Loads the weights of a checkpoint folder into the model. Whatever it raises, the weights are then partly new, and the
-        engine must not answer any more."""
+    def load_folder(self, folder: str, tied: bool, checksums: dict[str, str] | None = None) -> None:
+        """Loads the weights of a checkpoint folder into the model, no tensor with another checksum than is given. Whatever it raises,
+        the weights are then partly new, and the engine must not answer any more."""
         from vllm.config import set_current_vllm_config
         from vllm.model_executor.model_loader.reload import (
             finalize_layerwise_reload,
@@ -133,7 +138,7 @@ class WeightUpdate:
             if on_cpu:
                 self.renew_experts(model)
             initialize_layerwise_reload(model)
-            loaded = model.load_weights((n, t) for n, t in tensors(Path(folder)) if not (tied and n == OUTPUT))
+            loaded = model.load_weights((n, t) for n, t in tensors(Path(folder), checksums) if not (tied and n == OUTPUT))
             finalize_layerwise_reload(model, self.vllm_config.model_config)
             if on_cpu:
                 self.renew_output(model)
@@ -157,11 +162,15 @@ class WeightUpdate:
                 module.quant_method.process_weights_after_loading(module)
 
 
-def tensors(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Names and tensors of a checkpoint folder, memory-mapped."""
+def tensors(folder: Path, checksums: dict[str, str] | None = None) -> Iterator[tuple[str, Any]]:
+    """Names and tensors of a checkpoint folder, memory-mapped. Raises RuntimeError for one with another checksum than is given."""
+    import torch
     from safetensors import safe_open
 
     for path in files(folder):
         with safe_open(path, framework="pt") as f:
             for name in f.keys():  # noqa: SIM118 (no mapping)
-                yield name, f.get_tensor(name)
+                tensor = f.get_tensor(name)
+                if checksums and published.checksum(tensor.reshape(-1).view(torch.uint8).numpy()) != checksums.get(name):
+                    raise RuntimeError(f"{path}: tensor {name} has other bytes than were published")
+                yield name, tensor

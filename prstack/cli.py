@@ -29,6 +29,8 @@ class Command:
     """How many of that."""
     flags: tuple[str, ...] = ()
     """Flags, which `act` finds among its targets."""
+    passes_on: bool = False
+    """Whether it finds the settings there as well, as they were given."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,7 +91,7 @@ def _dispatch(args: list[str]) -> int:
     overrides = [a for a in rest if a not in targets and a not in flags]
     section, keys = SHORT.get(" ".join([name, *targets[: name == "world"]]), ("", ()))
     overrides = [f"{section}.{o}" if o.partition("=")[0] in keys else o for o in overrides]
-    return command.act(config.load(overrides), targets + flags)
+    return command.act(config.load(overrides), targets + flags + (overrides if command.passes_on else []))
 
 
 def _open_run(c: Config, command: str, stages: list[str]):
@@ -97,9 +99,9 @@ def _open_run(c: Config, command: str, stages: list[str]):
     from prstack.report.tracking import Tracker
     from prstack.store.rundir import RunDir
 
-    key = {k: v for k, v in config.to_dict(c).items() if k not in ("run_dir", "runs", "until", "tracking", "ray", "search", "serve", "view")}
+    key = {k: v for k, v in config.to_dict(c).items() if k not in ("run_dir", "runs", "until", "tracking", "ray", "cluster", "search", "serve", "view")}
     run_dir = c.run_dir
-    inputs = {"distill": ("distill.input", c.distill.input), "sft": ("trainer.input", c.trainer.input), "evaluate": ("", None)}
+    inputs = {"distill": ("distill.input", c.distill.input), "sft": ("trainer.input", c.trainer.input), "rl": ("", None), "evaluate": ("", None)}
     if command in inputs and not run_dir and not inputs[command][1]:
         latest = RunDir.latest(c.runs)
         if latest is None:
@@ -115,11 +117,12 @@ def _stages(c: Config, command: str, names: list[str]) -> int:
     import importlib
 
     from prstack.report.tables import print_summary
-    from prstack.stages.cluster import one_session
+    from prstack.stages.cluster import check_placement, one_session
 
     run, tracker = _open_run(c, command, names)
     try:
         with one_session():
+            check_placement(c, names)
             for name in names:
                 importlib.import_module(f"prstack.stages.{name}").run(c, run, tracker)
         run.finish()
@@ -130,14 +133,29 @@ def _stages(c: Config, command: str, names: list[str]) -> int:
     return 0
 
 
-LOOP = ("world", "synthesize", "distill", "sft", "control", "evaluate", "report")
+LOOP = ("world", "synthesize", "distill", "sft", "control", "rl", "evaluate", "report")
 """The stages of `run`, by module."""
 
 
 def _run(c: Config, _: list[str]) -> int:
-    """The loop up to `until`. The shuffled control is trained when it is to be evaluated."""
+    return _stages(c, "run", _loop(c))
+
+
+def _loop(c: Config) -> list[str]:
+    """The loop up to `until`. The shuffled control, and what `rl` makes, are trained when they are to be evaluated."""
     names = LOOP[: LOOP.index(c.until) + 1]
-    return _stages(c, "run", [n for n in names if n != "control" or "sft_shuffled" in c.evaluation.subjects])
+    left_out = {stage for stage, subject in (("control", "sft_shuffled"), ("rl", "rl")) if subject not in c.evaluation.subjects and stage != c.until}
+    return [n for n in names if n not in left_out]
+
+
+def _submit(c: Config, targets: list[str]) -> int:
+    from prstack.stages.submit import submit
+
+    words = [t for t in targets if "=" not in t and not t.startswith("-")]
+    if not words:
+        raise UserError("prstack submit: say what, for example prstack submit run preset=cluster_8x8 --dry-run")
+    settings = [t for t in targets if "=" in t]
+    return submit(c, words[0], settings, _loop(c) if words[0] == "run" else [words[0]], dry_run="--dry-run" in targets)
 
 
 def _world(c: Config, targets: list[str]) -> int:
@@ -178,6 +196,10 @@ def _sft(c: Config, flags: list[str]) -> int:
     latest = Path(c.run_dir) if c.run_dir else RunDir.latest(c.runs)
     packs = Path(c.trainer.input) if c.trainer.input else latest / "distill" / "packed" if latest else None
     return plan(c, packs if packs and (c.trainer.input or packs.is_dir()) else None)
+
+
+def _rl(c: Config, _: list[str]) -> int:
+    return _stages(c, "rl", ["rl"])
 
 
 def _evaluate(c: Config, _: list[str]) -> int:
@@ -229,7 +251,7 @@ MAKING = ("name", "run_dir", "runs", "seed")
 COMMANDS = {
     "run": Command(
         "the whole loop: world → synthesis → distillation → sft → evaluation → report",
-        (*MAKING, "until", "world", "engine", "tools", "web", "agents", "synthesis", "distill", "trainer", "evaluation", "reward", "tracking", "ray"),
+        (*MAKING, "until", "world", "engine", "tools", "web", "agents", "synthesis", "distill", "trainer", "rl", "evaluation", "reward", "tracking", "ray"),
         _run,
     ),
     "world": Command(
@@ -244,11 +266,16 @@ COMMANDS = {
     ),
     "distill": Command(
         "trajectories → a training set; import takes others' conversations",
-        ("run_dir", "runs", "distill", "tools", "tracking", "ray"),
+        ("run_dir", "runs", "distill", "engine", "agents.prompts", "tools", "tracking", "ray"),
         _distill,
         "import",
     ),
     "sft": Command("a training set → a fine-tuned model", ("run_dir", "runs", "trainer", "plan", "tracking", "ray"), _sft, flags=("--plan",)),
+    "rl": Command(
+        "a model trained on its own episodes, with live tools and rewards",
+        ("run_dir", "runs", "seed", "rl", "reward", "trainer", "distill.chat_template", "engine", "tools", "web", "tracking", "ray"),
+        _rl,
+    ),
     "evaluate": Command(
         "models on held-out users, with live tools, beside controls",
         ("run_dir", "runs", "seed", "evaluation", "reward", "trainer.model", "world", "engine", "tools", "web", "tracking", "ray"),
@@ -257,6 +284,14 @@ COMMANDS = {
     "report": Command("what a run made, learned and scored, as one page", ("run_dir", "runs"), _report, "RUN"),
     "pretrain": Command(
         "world text → a small base model, from random weights", ("name", "run_dir", "runs", "pretrain", "trainer", "tracking", "ray"), _pretrain
+    ),
+    "submit": Command(
+        "a command on other machines: through Slurm, or as a job of a Ray cluster",
+        ("name", "run_dir", "runs", "cluster", "ray"),
+        _submit,
+        "COMMAND",
+        flags=("--dry-run",),
+        passes_on=True,
     ),
     "upcycle": Command("a dense model → a mixture of experts of the same function", ("upcycle",), _upcycle),
     "chat": Command("talk to a model as the shopping agent, with live tools", ("run_dir", "runs", "chat", "engine", "tools", "web"), _chat, "RUN"),

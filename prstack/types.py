@@ -40,6 +40,9 @@ State = Literal["plan", "toolcall", "report"]
 Decision = Literal["approve", "revise"]
 Termination = Literal["approved", "max_rounds", "max_tool_calls", "max_tokens", "time", "error", "finished"]
 """How an episode ended. `approved`: the supervisor took the report; `finished`: there was a report, and no supervisor."""
+NO_CALL, NO_REPORT = "no tool call and no report", "no report came when it was asked for"
+OWN_FAULTS = (NO_CALL, NO_REPORT)
+"""Details of the termination `error` that are the doing of a lone research agent, and not of its engine or tools."""
 
 
 # --- world ---------------------------------------------------------------------------------------------------

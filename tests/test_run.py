@@ -2,12 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,8 +22,8 @@ from prstack.cli import COMMANDS
 SMALL = ["world.products=300", "world.users=40", "tracking.wandb=disabled"]
 
 
-def prstack(*args, cwd, check=True, timeout=280):
-    done = subprocess.run([sys.executable, "-m", "prstack.cli", *args], cwd=cwd, capture_output=True, text=True, timeout=timeout)
+def prstack(*args, cwd, check=True, timeout=280, **env):
+    done = subprocess.run([sys.executable, "-m", "prstack.cli", *args], cwd=cwd, capture_output=True, text=True, timeout=timeout, env=os.environ | env)
     if check and done.returncode:
         raise AssertionError(f"prstack {' '.join(args)} ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done
@@ -32,10 +37,52 @@ def manifest(run: Path, stage: str) -> dict:
     return json.loads((run / stage / "manifest.json").read_text())
 
 
+PLANTED = {"OPENAI_API_KEY": "nobodyskey-1", "WANDB_API_KEY": "nobodyskey" + 30 * "2", "HF_TOKEN": "nobodyskey-3", "AWS_SECRET_ACCESS_KEY": "nobodyskey-4", "SERPER_API_KEY": "nobodyskey-5"}
+"""Keys in the environment of the run below, which none of its tests needs."""
+
+
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    cwd = tmp_path_factory.mktemp("smoke")
-    return cwd, prstack("run", "preset=smoke", "until=distill", cwd=cwd)
+    """A small run, its folder and what it printed. In the folder: `ray`, Ray's session; `arguments.txt`, those of all processes while it ran;
+    `listeners.txt`, where its own listened."""
+    cwd, ray = tmp_path_factory.mktemp("smoke"), Path(tempfile.mkdtemp(prefix="ps-"))  # short: sockets lie there
+    over, seen, listeners = threading.Event(), set(), set()
+
+    def watch():
+        while not over.wait(0.5):
+            for process in psutil.process_iter():
+                with suppress(psutil.Error):
+                    words = " ".join(process.cmdline())
+                    seen.add(words)
+                    if process.environ().get("RAY_TMPDIR") == str(ray):
+                        listeners.update(f"{c.laddr.ip} {words}" for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        done = prstack("run", "preset=smoke", "until=distill", cwd=cwd, RAY_TMPDIR=str(ray), **PLANTED)
+    finally:
+        over.set()
+        watching.join()
+    (cwd / "arguments.txt").write_text("\n".join(seen))
+    (cwd / "listeners.txt").write_text("\n".join(sorted(listeners)))
+    shutil.move(ray, cwd / "ray")
+    return cwd, done
+
+
+def test_no_file_log_payload_or_argument_holds_a_key_of_the_environment(smoke):
+    cwd, done = smoke
+    assert "nobodyskey" not in done.stdout + done.stderr
+    files = [f for f in cwd.rglob("*") if f.is_file() and not f.is_symlink()]
+    names = {f.relative_to(cwd).parts[0] for f in files} | {f.suffix for f in files}
+    assert {"ray", "runs", "arguments.txt", ".wandb", ".log", ".parquet"} <= names, "there is something to look at"
+    assert b"prstack.cli" in (cwd / "arguments.txt").read_bytes()
+    assert [f for f in files if b"nobodyskey" in f.read_bytes()] == []
+
+
+def test_dashboard_and_metrics_listen_on_loopback(smoke):
+    lines = [line for line in (smoke[0] / "listeners.txt").read_text().splitlines() if "dashboard" in line.lower()]
+    assert lines and all(line.startswith("127.0.0.1 ") for line in lines), lines
 
 
 def test_a_run_makes_a_training_set(smoke):
@@ -72,11 +119,13 @@ def test_the_training_set_loads_elsewhere(smoke, tmp_path):
         (("preset=smoke",), "world synthesize distill"),
         (("preset=smoke", "until=report"), "world synthesize distill sft evaluate report"),
         (("evaluation.subjects=[sft,sft_shuffled]", "until=evaluate"), "world synthesize distill sft control evaluate"),
+        (("evaluation.subjects=[sft,rl]", "until=evaluate"), "world synthesize distill sft rl evaluate"),
+        (("evaluation.subjects=[sft]", "until=rl"), "world synthesize distill sft rl"),
         (("until=sft",), "world synthesize distill sft"),
         (("until=world",), "world"),
     ],
 )
-def test_a_run_is_the_loop_up_to_until_with_the_control_when_it_is_evaluated(args, stages, monkeypatch):
+def test_a_run_is_the_loop_up_to_until_with_control_and_rl_when_they_are_evaluated(args, stages, monkeypatch):
     seen = []
     monkeypatch.setattr(cli, "_stages", lambda c, command, names: seen.append((command, names)) or 0)
     assert cli.main(["run", *args]) == 0 and seen == [("run", stages.split())]

@@ -8,9 +8,11 @@ Parquet columns (one row a pack):
     position_ids     list<int>   0, 1, 2, … within each segment, parallel to input_ids
     segment_lengths  list<int>   tokens of each segment; they add up to len(input_ids)
     id               string      optional: stands in messages beside file and row
+    <any other>      list<float> optional: `Pack.extra`, a number for each token, parallel to input_ids
 
 The label of position t is token t + 1 of the same segment where its loss_mask is 1, else IGNORE; the last position of
-a segment has none.
+a segment has none. What is said of a token (its mask, its advantage) stands at the token, what is computed of it (its
+log-probability) at the position before: `at_labels` and `at_tokens` go from one to the other.
 
 Order: epoch e is a permutation of the packs drawn from (seed, e), or, without shuffling, the order of the files; the stream is the epochs one after the other, and a
 batch is the next `global_batch` packs of it, across the end of an epoch if need be. The position in the stream is all
@@ -23,7 +25,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,8 @@ class Pack:
     """int32 [segments]"""
     name: str = ""
     """File, row and id, for messages."""
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
+    """What a loss wants to know of each token beside its mask, float32 [t] each: `trainers.policy` names them."""
 
     @property
     def targets(self) -> int:
@@ -96,20 +100,22 @@ def read_packs(folder: str | Path, vocab: int | None = None, context: int | None
         for name in COLUMNS:
             if name not in columns:
                 raise UserError(f"{file}: column {name} is missing")
-        wanted = [*COLUMNS, *(["id"] if "id" in columns else [])]
-        packs += _packs(pq.read_table(file, columns=wanted), str(file), vocab, context)
+        more = [f.name for f in pq.read_schema(file) if pa.types.is_list(f.type) and pa.types.is_floating(f.type.value_type)]
+        wanted = [*COLUMNS, *more, *(["id"] if "id" in columns else [])]
+        packs += _packs(pq.read_table(file, columns=wanted), str(file), vocab, context, more)
     if not packs:
         raise UserError(f"{folder}: no packed sequence to train on")
     return packs
 
 
-def _packs(table: pa.Table, file: str, vocab: int | None, context: int | None) -> Iterator[Pack]:
+def _packs(table: pa.Table, file: str, vocab: int | None, context: int | None, more: list[str]) -> Iterator[Pack]:
     ids = _lists(table, "input_ids", np.int32)
     masks = _lists(table, "loss_mask", np.int8)
     positions = _lists(table, "position_ids", np.int32)
     lengths = _lists(table, "segment_lengths", np.int32)
     names = table.column("id").to_pylist() if "id" in table.column_names else [""] * len(table)
-    for row, (i, m, p, n, name) in enumerate(zip(ids, masks, positions, lengths, names)):
+    extras: Iterator[tuple[np.ndarray, ...]] = zip(*(_lists(table, name, np.float32) for name in more)) if more else itertools.repeat(())
+    for row, (i, m, p, n, name, values) in enumerate(zip(ids, masks, positions, lengths, names, extras)):
         where = f"{file}:{row + 1}" + (f" ({name})" if name else "")
         if len(i) == 0 or (n <= 0).any() or n.sum() != len(i):
             raise UserError(f"{where}: segment_lengths {n.tolist()[:8]} do not add up to {len(i)} tokens")
@@ -125,7 +131,10 @@ def _packs(table: pa.Table, file: str, vocab: int | None, context: int | None) -
             )
         if context and len(i) > context:
             raise UserError(f"{where}: {len(i)} tokens, trainer.context is {context}")
-        yield Pack(i, m, n, where)
+        for column, x in zip(more, values):
+            if len(x) != len(i) or not np.isfinite(x).all():
+                raise UserError(f"{where}: {column} must hold a finite number for each of {len(i)} tokens")
+        yield Pack(i, m, n, where, dict(zip(more, values)))
 
 
 def _lists(table: pa.Table, name: str, dtype: Any) -> Iterator[np.ndarray]:
@@ -137,7 +146,7 @@ def _lists(table: pa.Table, name: str, dtype: Any) -> Iterator[np.ndarray]:
 
 
 def write_packs(packs: list[Pack], path: Path) -> None:
-    """Writes packs as a Parquet file of the columns above."""
+    """Writes packs as a Parquet file of the columns above. All have the `extra` of the first."""
     position = [np.concatenate([np.arange(n) for n in p.segment_lengths]) for p in packs]
     table = pa.table(
         {
@@ -146,6 +155,7 @@ def write_packs(packs: list[Pack], path: Path) -> None:
             "position_ids": pa.array(position, pa.list_(pa.int32())),
             "segment_lengths": pa.array([p.segment_lengths for p in packs], pa.list_(pa.int32())),
         }
+        | {name: pa.array([p.extra[name] for p in packs], pa.list_(pa.float32())) for name in packs[0].extra}
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path)
@@ -187,17 +197,44 @@ class Batches:
         epoch = self.position // len(self.packs)
         packs = [self.pack_at(self.position + i) for i in range(self.global_batch)]
         self.position += self.global_batch
-        return Batch(self._shares(packs), epoch)
+        return Batch(deal(packs, self.micro_batch, self.dp), epoch)
 
-    def _shares(self, packs: list[Pack]) -> list[list[list[Pack]]]:
-        packs = sorted(packs, key=lambda p: -p.cost)
-        ranks: list[list[Pack]] = [[] for _ in range(self.dp)]
-        for i in range(0, len(packs), self.dp):
-            row = packs[i : i + self.dp]
-            for rank, pack in enumerate(row if (i // self.dp) % 2 == 0 else reversed(row)):
-                ranks[rank].append(pack)
-        m = self.micro_batch
-        return [[share[i : i + m] for i in range(0, len(share), m)] for share in ranks]
+    def state(self) -> dict[str, int]:
+        """What a checkpoint keeps of the stream."""
+        return {"position": self.position, "seed": self.seed, "packs": len(self.packs)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on where `state` was taken. Raises UserError when it is of other data, or of another order."""
+        for key, now in (("seed", self.seed), ("packs", len(self.packs))):
+            if state[key] != now:
+                raise UserError(f"the checkpoint was trained with {state[key]} as {key} of the data, now it is {now}")
+        self.position = state["position"]
+
+    def after_step(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Packs do not depend on the model that is trained on them: nothing to do, nothing to add to the metrics."""
+        return {}
+
+
+def deal(packs: list[Pack], micro_batch: int, dp: int) -> list[list[list[Pack]]]:
+    """Packs of one step → [dp][micro-batch][pack], every rank with the same number of micro-batches and about the same cost.
+
+    What is missing to a whole number of micro-batches is filled up with packs of two tokens of which none is learned.
+    """
+    packs = sorted(packs, key=lambda p: -p.cost)
+    missing = -len(packs) % (micro_batch * dp)
+    packs += [filler(packs[0]) for _ in range(missing)]
+    ranks: list[list[Pack]] = [[] for _ in range(dp)]
+    for i in range(0, len(packs), dp):
+        row = packs[i : i + dp]
+        for rank, pack in enumerate(row if (i // dp) % 2 == 0 else reversed(row)):
+            ranks[rank].append(pack)
+    return [[share[i : i + micro_batch] for i in range(0, len(share), micro_batch)] for share in ranks]
+
+
+def filler(like: Pack) -> Pack:
+    """A pack that counts for nothing, with the `extra` of another."""
+    zeros = np.zeros(2, np.float32)
+    return Pack(np.zeros(2, np.int32), np.zeros(2, np.int8), np.array([2], np.int32), "filler", dict.fromkeys(like.extra, zeros))
 
 
 def labels_of(pack: Pack) -> np.ndarray:
@@ -206,3 +243,17 @@ def labels_of(pack: Pack) -> np.ndarray:
     labels[:-1] = np.where(pack.loss_mask[1:] == 1, pack.input_ids[1:], IGNORE)
     labels[np.cumsum(pack.segment_lengths) - 1] = IGNORE
     return labels
+
+
+def at_labels(pack: Pack, values: np.ndarray) -> np.ndarray:
+    """What is said of each token [t] → at the position that has the token as its label [t], 0 where there is no label."""
+    moved = np.zeros(len(values), values.dtype)
+    moved[:-1] = values[1:]
+    return np.where(labels_of(pack) != IGNORE, moved, 0)
+
+
+def at_tokens(values: np.ndarray) -> np.ndarray:
+    """What was computed at each position of its label [t], as `Group.forward` answers → at the token itself [t]; the first has nothing, 0."""
+    moved = np.zeros_like(values)
+    moved[1:] = values[:-1]
+    return moved

@@ -141,9 +141,9 @@ class Writer:
         self._shards.append(list(self._buffer))
         self._buffer, self._bytes = {}, 0
 
-    def finish(self, base: str | Path, config: dict[str, Any]) -> None:
-        """Names the files, writes the index, the base's config with `config` over it (None removes a key) and the
-        base's companions, and puts the folder in its place."""
+    def finish(self, base: str | Path, config: dict[str, Any], more: dict[str, str] | None = None) -> None:
+        """Names the files, writes the index, the base's config with `config` over it (None removes a key), the base's
+        companions and `more` files with their texts, and puts the folder in its place."""
         self._flush()
         n = len(self._shards)
         if n == 1:
@@ -162,6 +162,8 @@ class Writer:
         for file in COMPANIONS:
             if (Path(base) / file).is_file():
                 shutil.copyfile(Path(base) / file, self.tmp / file)
+        for file, text in (more or {}).items():
+            (self.tmp / file).write_text(text, encoding="utf-8")
         old = self.folder.with_name(f".{self.folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if self.folder.exists():

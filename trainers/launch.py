@@ -22,7 +22,9 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from prstack.errors import UserError
-from trainers.worker import CUDA, Setup, Worker
+from prstack.store.published import Published
+from trainers.losses import Loss
+from trainers.worker import CUDA, SFT, Setup, Worker
 
 GRACE = 5.0
 """Seconds after a first failure in which another rank may report the cause."""
@@ -70,24 +72,24 @@ class Group(ABC):
         self._dp_rank, self.dp = [i["dp_rank"] for i in info], info[0]["dp"]
         return info
 
-    def step(self, shares: list[list[list[Any]]], lr: float, loss: str = "sft") -> dict[str, Any]:
+    def step(self, shares: list[list[list[Any]]], lr: float, loss: Loss = SFT) -> dict[str, Any]:
         """One optimizer step; `shares[dp rank][micro-batch]` are packs. Returns `Worker.step`'s metrics."""
         shares = self._share(shares)
         return self._call("step", [(shares[d], lr, loss) for d in self._dp_rank])[0]
 
-    def forward(self, shares: list[list[list[Any]]]) -> list[list[list[list[float]]]]:
-        """Log-probabilities of the labels, [dp rank][micro-batch][pack][token]."""
-        return self._by_dp("forward", shares)
+    def forward(self, shares: list[list[list[Any]]], reference: bool = False) -> list[list[list[list[float]]]]:
+        """Log-probabilities of the labels, [dp rank][micro-batch][pack][token]; `reference`: by the weights that training began with."""
+        return self._by_dp("forward", shares, reference)
 
     def logits(self, shares: list[list[list[Any]]]) -> list[list[Any]]:
         """Logits [t, v], [dp rank][micro-batch] (`Worker.logits`)."""
         return self._by_dp("logits", shares)
 
-    def _by_dp(self, method: str, shares: list[list[list[Any]]]) -> list[Any]:
+    def _by_dp(self, method: str, shares: list[list[list[Any]]], *more: Any) -> list[Any]:
         """What the last pipeline stage of each data-parallel rank answers."""
         shares = self._share(shares)
         out: list[Any] = [None] * self.dp
-        for d, result in zip(self._dp_rank, self._call(method, [(shares[d],) for d in self._dp_rank])):
+        for d, result in zip(self._dp_rank, self._call(method, [(shares[d], *more) for d in self._dp_rank])):
             out[d] = result if result is not None else out[d]
         return out
 
@@ -111,6 +113,11 @@ class Group(ABC):
     def export(self, folder: Path, dtype: str | None = None) -> None:
         """Writes a Hugging Face folder."""
         self._all("export", str(folder), dtype)
+
+    def publish(self, folder: Path, version: str, bucket_mb: float = 256) -> Published:
+        """Writes the weights for engines under a name of their own, in files of at most `bucket_mb` MiB, which is also the memory that
+        it takes: `EnginePool.update_weights(folder, version, checksum)` brings them there. The folder appears whole or not at all."""
+        return self._all("publish", str(folder), version, int(bucket_mb * 2**20))[0]
 
     def memory_mb(self) -> list[float]:
         """Peak resident memory of each rank, in MiB."""

@@ -1,5 +1,7 @@
 """The training loop. It reads in the order in which things happen; a group of ranks does the work.
 
+Where its batches come from is a `Stream`: packs that lie there (`batches.Batches`), or rollouts of the model itself.
+
 Stops before weights go bad: a loss or gradient that is not finite, or a loss far above its recent course, ends the
 run with an error that names step and packs, after the batch was written for replay. The last checkpoint stays.
 """
@@ -14,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from prstack.errors import UserError
 from prstack.settings import TrainerConfig
-from trainers.batches import Batch, Batches
+from trainers.batches import Batch
+from trainers.losses import Loss, Sft
 
 
 class Group(Protocol):
@@ -24,8 +26,31 @@ class Group(Protocol):
 
     dp: int
 
-    def step(self, shares: list[list[list[Any]]], lr: float, loss: str = "sft") -> dict[str, Any]: ...
+    def step(self, shares: list[list[list[Any]]], lr: float, loss: Loss) -> dict[str, Any]: ...
     def save(self, folder: Path, state: dict[str, Any], keep: int) -> str: ...
+
+
+class Stream(Protocol):
+    """Batches without end, and where in them training stands."""
+
+    def steps(self, epochs: float) -> int:
+        """Batches in so many rounds through what the stream is made from."""
+        ...
+
+    def __next__(self) -> Batch: ...
+
+    def after_step(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Called when the model has taken its step over the last batch, before the checkpoint: what depends on the model follows it
+        here. Returns metrics to add to those of the step."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint is to keep of the stream, as JSON."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on after the step at which `state` was taken. Raises UserError when it is of another stream."""
+        ...
 
 
 class Diverged(Exception):
@@ -57,24 +82,26 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int, floor: float 
 
 def train(
     group: Group,
-    batches: Batches,
+    batches: Stream,
     config: TrainerConfig,
     folder: Path,
     on_step: Callable[[dict[str, Any]], None],
     state: dict[str, Any] | None = None,
-    loss: str = "sft",
+    loss: Loss | None = None,
     stop_at: int | None = None,
 ) -> Summary:
     """Trains to the end of the schedule, or to `stop_at`; writes checkpoints to `folder`.
 
     `state` is what a loaded checkpoint was saved with; without it training begins at step 0. `on_step` gets the
-    metrics of each step: step, loss, grad_norm, lr, tokens, targets, tokens_per_second, epoch, expert_load, aux_loss.
-    Raises Diverged.
+    metrics of each step: step, loss, grad_norm, lr, tokens, targets, tokens_per_second, epoch, expert_load, aux_loss, and those of
+    the loss and of the stream. `loss` is cross-entropy by default. Raises Diverged.
     """
+    loss = loss or Sft()
     steps = config.steps or batches.steps(config.epochs)
     first = 0
     if state:
-        first, batches.position = state["step"], _position(state, batches)
+        first = state["step"]
+        batches.restore(state["data"])
     watch, start, tokens, metrics = Watch(), time.perf_counter(), 0, {}
     last = min(steps, stop_at or steps)
     for step in range(first, last):
@@ -82,15 +109,16 @@ def train(
         lr = learning_rate(step, steps, config.lr, config.warmup)
         try:
             metrics = group.step(batch.shares, lr, loss)
-            if config.shuffle:  # a curriculum may go on to harder text from one step to the next
+            if config.shuffle and isinstance(loss, Sft):  # a curriculum goes on to harder text; a policy's loss has no course
                 watch.see(metrics["loss"])
         except ArithmeticError as e:
             raise Diverged(_diverged(step, batch, folder, e)) from e
         metrics |= {"step": step + 1, "epoch": batch.epoch, "tokens_per_second": metrics["tokens"] / metrics["seconds"]}
+        metrics |= batches.after_step(metrics)
         tokens += metrics["tokens"]
         on_step(metrics)
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == last:
-            group.save(folder, {"step": step + 1, "data": _data(batches), "steps": steps}, config.keep)
+            group.save(folder, {"step": step + 1, "data": batches.state(), "steps": steps}, config.keep)
     return Summary(max(first, last), first, tokens, time.perf_counter() - start, metrics)
 
 
@@ -117,14 +145,3 @@ def _diverged(step: int, batch: Batch, folder: Path, error: Exception) -> str:
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return f"step {step + 1}: {error}. Batch: {shown}; written to {path}. Lower trainer.lr, or look at these packs."
 
-
-def _data(batches: Batches) -> dict[str, int]:
-    return {"position": batches.position, "seed": batches.seed, "packs": len(batches.packs)}
-
-
-def _position(state: dict[str, Any], batches: Batches) -> int:
-    saved = state["data"]
-    for key, now in (("seed", batches.seed), ("packs", len(batches.packs))):
-        if saved[key] != now:
-            raise UserError(f"the checkpoint was trained with {saved[key]} as {key} of the data, now it is {now}")
-    return saved["position"]

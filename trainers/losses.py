@@ -5,18 +5,22 @@ Forward computes it for `chunk` tokens at a time and keeps only the logsumexp; b
 again, turns them into softmax - onehot in place, and adds its share to dx and dW. Peak extra memory is one chunk of
 logits, chunk · v · 4 bytes (1024 tokens of a 151k vocabulary: 0.6 GB), instead of t · v. Logits that take no more than
 `KEEP` bytes in all are kept instead of made again, which saves a quarter of the output layer's work where the
-vocabulary is small. Tokens without a target are never multiplied with W at all.
+vocabulary is small. Entropies take one chunk more. Tokens without a target are never multiplied with W at all.
 
 Under tensor parallelism W holds a slice of the vocabulary; maximum, sum and target logit are reduced over the ranks.
 
-Losses of training are per-token: `Loss` takes log-probabilities and what the batch says of each token, and returns a
-value per token; the trainer sums it and divides by the number of target tokens of the whole batch over all ranks.
+The entropy of the same distribution comes out of the same chunks where it is asked for: with p = softmax(W x) it is
+H = logsumexp(W x) − Σ p · W x, and dH/d(W x) = −p · (log p + H).
+
+Losses of training are per-token: a `Loss` takes log-probabilities and what the batch says of each token, and returns a
+value per token; the trainer sums it and divides by a number that holds for the whole batch over all ranks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -30,14 +34,15 @@ KEEP = 128 << 20
 """Bytes of logits, a micro-batch and rank, up to which they are kept for the backward pass."""
 
 
-class _ChunkedNLL(torch.autograd.Function):
-    """x [t, h], W [v/tp, h], targets [t] (in the whole vocabulary) → negative log-likelihood [t], fp32."""
+class _Chunked(torch.autograd.Function):
+    """x [t, h], W [v/tp, h], targets [t] (in the whole vocabulary) → [1, t] in fp32, the negative log-likelihood;
+    with `entropy` [2, t], the entropy of the distribution below it."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, group: Any, chunk: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, group: Any, chunk: int, entropy: bool) -> Tensor:
         first, ranks = _slice(weight, group)
         lse = torch.empty(len(x), dtype=torch.float32, device=x.device)
-        picked = torch.empty_like(lse)
+        out = torch.empty(1 + entropy, len(x), dtype=torch.float32, device=x.device)
         ctx.kept = [] if 4 * len(x) * len(weight) <= KEEP and any(ctx.needs_input_grad) else None
         for a in range(0, len(x), chunk):
             b = min(a + chunk, len(x))
@@ -47,31 +52,43 @@ class _ChunkedNLL(torch.autograd.Function):
             top = logits.amax(1)
             if ranks > 1:
                 dist.all_reduce(top, dist.ReduceOp.MAX, group=group)
-            total = logits.sub_(top[:, None]).exp_().sum(1)
+            logits.sub_(top[:, None])
+            inner = logits.clone() if entropy else None
+            total = logits.exp_().sum(1)
+            mean = inner.mul_(logits).sum(1) if entropy else total
             if ranks > 1:
                 dist.all_reduce(total, group=group)
                 dist.all_reduce(target, group=group)
+                if entropy:
+                    dist.all_reduce(mean, group=group)
             lse[a:b] = top + total.log()
-            picked[a:b] = target
+            out[0, a:b] = lse[a:b] - target
+            if entropy:
+                out[1, a:b] = total.log() - mean / total
             if ctx.kept is not None:
                 ctx.kept.append(logits.div_(total[:, None]))
-        ctx.save_for_backward(x, weight, targets, lse)
+        ctx.save_for_backward(x, weight, targets, lse, out)
         ctx.group, ctx.chunk = group, chunk
-        return lse - picked
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:
-        x, weight, targets, lse = ctx.saved_tensors
+        x, weight, targets, lse, out = ctx.saved_tensors
         first, _ = _slice(weight, ctx.group)
         dx = torch.empty_like(x)
         dw = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
         kept, ctx.kept = list(reversed(ctx.kept or [])), None
+        bonus = len(grad) > 1 and bool(grad[1].any())  # an entropy that is only looked at costs nothing here
         for a in range(0, len(x), ctx.chunk):
             b = min(a + ctx.chunk, len(x))
             p = kept.pop() if kept else (x[a:b] @ weight.t()).float().sub_(lse[a:b, None]).exp_()
+            of_entropy = torch.special.entr(p).sub_(p * out[1, a:b, None]).mul_(grad[1, a:b, None]) if bonus else None
             here, inside = _local(targets[a:b], first, len(weight))
             p.scatter_add_(1, here[:, None], -inside[:, None])
-            p = p.mul_(grad[a:b, None]).to(x.dtype)
+            p.mul_(grad[0, a:b, None])
+            if of_entropy is not None:
+                p.add_(of_entropy)
+            p = p.to(x.dtype)
             dx[a:b] = p @ weight
             if not ctx.needs_input_grad[1]:
                 continue
@@ -79,7 +96,7 @@ class _ChunkedNLL(torch.autograd.Function):
                 dw.addmm_(p.t(), x[a:b])
             else:
                 dw += p.t() @ x[a:b]
-        return dx, dw.to(weight.dtype), None, None, None
+        return dx, dw.to(weight.dtype), None, None, None, None
 
 
 def _slice(weight: Tensor, group: Any) -> tuple[int, int]:
@@ -97,29 +114,62 @@ def _local(targets: Tensor, first: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 def token_nll(hidden: Tensor, weight: Tensor, labels: Tensor, group: Any = None, chunk: int = CHUNK) -> Tensor:
-    """Negative log-likelihood of each label.
+    """Negative log-likelihood of each label: [t] in fp32, 0 at ignored positions. Arguments as `token_values`."""
+    return token_values(hidden, weight, labels, group, chunk)[0]
+
+
+def token_values(
+    hidden: Tensor, weight: Tensor, labels: Tensor, group: Any = None, chunk: int = CHUNK, entropy: bool = False
+) -> Tensor:
+    """Negative log-likelihood of each label, and the entropy of the distribution that gives it.
 
     Args:
         hidden: [t, h], the last layer's output for every token of the (packed) sequence.
         weight: [v/tp, h], this rank's slice of the output layer.
         labels: [t], the token to predict at each position, or IGNORE.
         group: the tensor-parallel group, if there is one.
+        entropy: whether the entropies are wanted, in nats.
 
     Returns:
-        [t] in fp32, 0 at ignored positions.
+        [1, t] in fp32, with `entropy` [2, t]; 0 at ignored positions.
     """
     at = (labels != IGNORE).nonzero()[:, 0]
-    nll = _ChunkedNLL.apply(hidden.index_select(0, at), weight, labels[at], group, chunk)
-    return torch.zeros(len(labels), dtype=torch.float32, device=hidden.device).index_copy(0, at, nll)
+    values = _Chunked.apply(hidden.index_select(0, at), weight, labels[at], group, chunk, entropy)
+    return torch.zeros(len(values), len(labels), dtype=torch.float32, device=hidden.device).index_copy(1, at, values)
 
 
-Loss = Callable[[Tensor, dict[str, Tensor]], Tensor]
-"""(log-probabilities [t], what the batch says of each token) → loss [t]; only target tokens count."""
+@dataclass(frozen=True)
+class Loss:
+    """What a step minimises. A loss is sent to the ranks: plain values only.
+
+    It is told of each position t of a micro-batch (`micro.Micro.said`), all [t] but one:
+
+        mask       1 where there is a label that counts
+        segment    number of the conversation within the micro-batch, int64
+        learned    [segments], labels in each conversation
+        entropy    of the distribution, in nats, where `entropy` is set
+        …          what packs carry in `extra`
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """What `__call__` reports: sums over target tokens, shown as their mean; `…_max` are maxima."""
+
+    @property
+    def entropy(self) -> bool:
+        """Whether the entropy of each token's distribution is to be computed."""
+        return False
+
+    def __call__(self, logprobs: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """(log-probability of each label [t], what is said of them) → (loss [t], 0 where nothing counts; metrics)."""
+        raise NotImplementedError
+
+    def denominator(self, targets: float, sequences: float) -> float:
+        """What the sum of losses is divided by: from the target tokens, and the conversations that have some, of the whole batch."""
+        return targets
 
 
-def sft(logprobs: Tensor, batch: dict[str, Tensor]) -> Tensor:
+class Sft(Loss):
     """Cross-entropy: minus the log-probability of each target."""
-    return -logprobs
 
-
-LOSSES: dict[str, Loss] = {"sft": sft}
+    def __call__(self, logprobs: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return -logprobs, {}

@@ -1,8 +1,8 @@
 """From a spec and a layout to a Megatron GPTModel, its gradient buffers and its optimizer.
 
 On CUDA: the Transformer Engine layer spec, grouped GEMM for experts, fp32 router. Without: the local spec with
-`trainers.cpu_layers`. The loss is computed inside the model (`token_nll`), in chunks, so that logits are not
-materialised; the model returns one number per token.
+`trainers.cpu_layers`. Log-probabilities are computed inside the model (`token_values`), in chunks, so that logits are not
+materialised; the model returns one number per token, or two.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
 from trainers.layout import Layout
-from trainers.losses import CHUNK, token_nll
+from trainers.losses import CHUNK, token_values
 from trainers.spec import ModelSpec
 
 CUDA = torch.cuda.is_available()
@@ -42,9 +42,11 @@ class LanguageModel(GPTModel):
     """GPTModel whose last stage returns, given labels, the negative log-likelihood per token instead of logits."""
 
     chunk = CHUNK
+    entropy = False
+    """Whether the entropy of each token's distribution is returned as a second row."""
 
     def _postprocess(self, hidden_states: Tensor, labels: Tensor | None = None, **rest: Any) -> Tensor:
-        """hidden [t, 1, h] (a tensor rank's part under sequence parallelism) and labels [1, t] → [1, t] in fp32."""
+        """hidden [t, 1, h] (a tensor rank's part under sequence parallelism) and labels [1, t] → [1, t] or [2, t] in fp32."""
         if not self.post_process or labels is None:
             return super()._postprocess(hidden_states=hidden_states, labels=None, **rest)
         group = self.pg_collection.tp
@@ -54,7 +56,7 @@ class LanguageModel(GPTModel):
             hidden_states = tensor_parallel.copy_to_tensor_model_parallel_region(hidden_states, group=group)
         tied = self.share_embeddings_and_output_weights
         weight = self.shared_embedding_or_output_weight() if tied else self.output_layer.weight
-        return token_nll(hidden_states[:, 0], weight, labels[0], group, self.chunk)[None]
+        return token_values(hidden_states[:, 0], weight, labels[0], group, self.chunk, self.entropy)
 
 
 def _leave(weight: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ ranks (expert-tensor-parallel size 1).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from prstack.store import published
+from prstack.store.published import Published
 from trainers.hf_files import Reader, Writer
 from trainers.spec import ModelSpec
 
@@ -265,18 +268,28 @@ def export_hf(
     te: bool = False,
     dtype: str | None = None,
     max_shard_bytes: int = 4 << 30,
-) -> None:
+    version: str | None = None,
+) -> Published | None:
     """Writes the model as a Hugging Face folder: safetensors, config, and what `base` has of tokenizer, chat template
     and generation config. Collective; rank 0 writes, and the folder appears whole or not at all.
 
-    `dtype`: of the written tensors; that of the parameters by default.
+    `dtype`: of the written tensors; that of the parameters by default. With a `version` the folder is one that engines can verify
+    (`prstack.store.published`), which rank 0 returns.
     """
-    writer = None
+    start, writer, size = time.perf_counter(), None, 0
+    checksums: dict[str, str] = {}
     for name, tensor in hf_tensors(dict(model.named_parameters()), spec, place, te):
         writer = writer or Writer(folder, max_shard_bytes)
-        writer.add(name, tensor.to(getattr(torch, dtype)) if dtype else tensor)
+        tensor = (tensor.to(getattr(torch, dtype)) if dtype else tensor).contiguous()
+        if version is not None:
+            checksums[name] = published.checksum(tensor.reshape(-1).view(torch.uint8).numpy())
+        writer.add(name, tensor)
+        size += tensor.nbytes
     if writer:
         kind = dtype or str(next(model.parameters()).dtype).removeprefix("torch.")
-        writer.finish(base, {"dtype": kind})
+        writer.finish(base, {"dtype": kind}, {} if version is None else {published.INDEX: published.index(version, checksums)})
     if dist.is_initialized():
         dist.barrier()
+    if not writer or version is None:
+        return None
+    return Published(version, str(folder), published.digest(checksums), size, time.perf_counter() - start)

@@ -4,7 +4,8 @@ Life: `join` the process group → `setup` the model → `load` or not → `step
 All methods but `listen` are collective: every rank of the group makes the same call.
 
 A step:
-1. The number of target tokens N of the whole batch is summed over all data-parallel ranks before anything runs.
+1. What the sum of losses is divided by, N, is counted over all data-parallel ranks before anything runs: the target tokens of
+   the whole batch, or what else the loss wants (`Loss.denominator`).
 2. Each micro-batch's loss is its sum of per-token losses, times dp · micro-batches / N: Megatron then divides by the
    number of micro-batches, and its gradient buffers by dp, so that the gradient is that of (sum of losses) / N under
    every layout, and a router's auxiliary loss counts as its mean over micro-batches, however many tokens are masked.
@@ -15,9 +16,12 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import os
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,10 +38,11 @@ from megatron.core.transformer.moe.router import TopKRouter
 from torch import Tensor
 
 from prstack.errors import UserError
+from prstack.store.published import Published
 from trainers import checkpoint, weights
 from trainers.batches import Pack
 from trainers.layout import Layout
-from trainers.losses import LOSSES
+from trainers.losses import Loss, Sft
 from trainers.micro import Micro, collate
 from trainers.model import CUDA, build, freeze, release, transformer_config, with_optimizer
 from trainers.spec import ModelSpec
@@ -47,6 +52,7 @@ warnings.filterwarnings("ignore", module=r"megatron\.|torch\.distributed")
 warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf Tensor")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SFT = Sft()
 
 
 class NotFinite(ArithmeticError):
@@ -157,43 +163,48 @@ class Worker:
                 dist.destroy_process_group(group)
 
     # --- computing -----------------------------------------------------------------------------------------------
-    def step(self, micros: list[list[Pack]], lr: float, loss: str = "sft") -> dict[str, Any]:
+    def step(self, micros: list[list[Pack]], lr: float, loss: Loss = SFT) -> dict[str, Any]:
         """One optimizer step over this rank's micro-batches; the same metrics on every rank.
 
-        Metrics: loss (mean over target tokens), grad_norm (before clipping), lr, tokens, targets, seconds, aux_loss,
-        expert_load ({layer: share of the assignments that each expert got}).
+        Metrics: loss (mean over target tokens, or what the loss divides by), grad_norm (before clipping), lr, tokens, targets,
+        sequences (conversations with a target), seconds, aux_loss, expert_load ({layer: share of the assignments that each expert
+        got}), and those of the loss.
 
         Raises NotFinite before any weight was changed.
         """
         start = time.perf_counter()
         batch = [self._collate(m) for m in micros]
-        counts = self._sum(torch.tensor([sum(m.targets for m in batch), sum(m.tokens for m in batch)], dtype=torch.float64))
-        targets = max(float(counts[0]), 1.0)
-        scale = len(batch) * ps.get_data_parallel_world_size() / targets
+        here = [[m.targets, m.tokens, m.sequences] for m in batch]
+        targets, tokens, sequences = self._reduce(torch.tensor(here, dtype=torch.float64).sum(0)).tolist()
+        whole = max(loss.denominator(targets, sequences), 1.0)
+        scale = len(batch) * ps.get_data_parallel_world_size() / whole
         self.ddp.train()
         self.ddp.zero_grad_buffer()
         self.optimizer.zero_grad()
         self._load.clear()
-        losses = self._run(batch, LOSSES[loss], scale, backward=True)
-        mean = float(self._sum(torch.tensor([sum(losses)], dtype=torch.float64), pipeline=True)) / targets
-        if not torch.isfinite(torch.tensor(mean)):
+        seen = self._gather(loss, self._run(batch, loss, scale, backward=True))
+        mean = seen.pop("loss") / whole
+        if not math.isfinite(mean):
             raise NotFinite(f"loss is {mean}")
         norm = self._update(lr)
         return {
             "loss": mean,
             "grad_norm": norm,
             "lr": lr,
-            "tokens": int(counts[1]),
-            "targets": int(counts[0]),
+            "tokens": int(tokens),
+            "targets": int(targets),
+            "sequences": int(sequences),
             "seconds": time.perf_counter() - start,
+            **{name: v if name.endswith("_max") else v / max(targets, 1.0) for name, v in seen.items()},
             **self._router_metrics(len(batch)),
         }
 
-    def forward(self, micros: list[list[Pack]]) -> list[list[list[float]]] | None:
+    def forward(self, micros: list[list[Pack]], reference: bool = False) -> list[list[list[float]]] | None:
         """Log-probability of each label, [micro-batch][pack][token] with 0 where there is no label; None on ranks
-        that do not hold the last pipeline stage."""
+        that do not hold the last pipeline stage. `reference`: by the weights of the base that training began with."""
         self.ddp.eval()
-        out = self._run([self._collate(m) for m in micros], None, 1.0, backward=False)
+        with self._weights_of_base() if reference else nullcontext():
+            out = self._run([self._collate(m) for m in micros], None, 1.0, backward=False)
         if not ps.is_pipeline_last_stage():
             return None
         result = []
@@ -226,30 +237,47 @@ class Worker:
         found = {n: t.float().numpy() for n, t in weights.hf_tensors(mine, self.spec, self.place, te=CUDA)}
         return found if self.rank == 0 else None
 
+    @contextmanager
+    def _weights_of_base(self) -> Iterator[None]:
+        """The base's weights in the place of the model's own, which are kept aside meanwhile."""
+        parameters = list(self.model.parameters())
+        own = [p.detach().clone() for p in parameters]
+        try:
+            weights.load_hf(self.model, self.args.base, self.spec, self.place, te=CUDA)
+            yield
+        finally:
+            with torch.no_grad():
+                for p, value in zip(parameters, own):
+                    p.copy_(value)
+
     def _collate(self, packs: list[Pack]) -> Micro:
         return collate(packs, self.args.layout.tp, "cuda" if CUDA else "cpu")
 
     def _run(self, batch: list[Micro], loss: Any, scale: float, backward: bool) -> list[Any]:
         """Forward (and backward) over micro-batches through Megatron's schedule.
 
-        Returns, on the last stage, the sum of losses of each micro-batch; without `loss`, the NLL per token [t]; for "logits", those.
+        Returns, on the last stage, for each micro-batch {"loss": its sum of losses, metric: its value}; without `loss`, the NLL per
+        token [t]; for "logits", those.
         """
 
-        def reduce(nll: Tensor, micro: Micro) -> tuple[Tensor, Any]:
+        def reduce(out: Tensor, micro: Micro) -> tuple[Tensor, Any]:
             if loss == "logits":
-                whole = gather_from_tensor_model_parallel_region(nll)
-                return nll.sum(), whole[0, : micro.tokens].float().cpu().numpy()
+                whole = gather_from_tensor_model_parallel_region(out)
+                return out.sum(), whole[0, : micro.tokens].float().cpu().numpy()
             if loss is None:
-                return nll.sum(), nll[0, : micro.tokens].detach().cpu()
-            total = loss(-nll[0], {}).sum()
-            return total * scale, float(total.detach())
+                return out.sum(), out[0, : micro.tokens].detach().cpu()
+            said = micro.said() | ({"entropy": out[1]} if loss.entropy else {})
+            values, metrics = loss(-out[0], said)
+            total = values.sum()
+            return total * scale, {"loss": float(total.detach()), **{name: float(v) for name, v in metrics.items()}}
 
         def forward_step(stream: Any, model: torch.nn.Module) -> tuple[Tensor, Any]:
             m = next(stream)
             labels = None if loss == "logits" else m.labels
-            nll = model(m.input_ids, m.position_ids, None, labels=labels, packed_seq_params=m.packed)
-            return nll, lambda out: reduce(out, m)
+            out = model(m.input_ids, m.position_ids, None, labels=labels, packed_seq_params=m.packed)
+            return out, lambda out: reduce(out, m)
 
+        self.model.entropy = isinstance(loss, Loss) and loss.entropy
         with torch.set_grad_enabled(backward):
             return get_forward_backward_func()(
                 forward_step_func=forward_step,
@@ -267,19 +295,30 @@ class Worker:
             group["lr"] = lr
             group["weight_decay"] = self.args.weight_decay * group.get("wd_mult", 1.0)
         total = sum(float(b.grad_data.sum()) for b in self.ddp.buffers + self.ddp.expert_parallel_buffers)
-        if not torch.isfinite(self._sum(torch.tensor([total], dtype=torch.float64), everywhere=True)):
+        if not torch.isfinite(self._reduce(torch.tensor([total], dtype=torch.float64), everywhere=True)):
             raise NotFinite("a gradient is not finite")
         _, norm, _ = self.optimizer.step()
         return float(norm)
 
+    def _gather(self, loss: Loss, found: list[dict[str, float]]) -> dict[str, float]:
+        """What the last stage found in its micro-batches → the sum over all ranks, of `…_max` the maximum, on every rank."""
+        maxima = [name for name in loss.metrics if name.endswith("_max")]
+        sums = ["loss", *(name for name in loss.metrics if name not in maxima)]
+        seen: dict[str, float] = {}
+        for names, over, op in ((sums, sum, dist.ReduceOp.SUM), (maxima, max, dist.ReduceOp.MAX)):
+            if names:
+                mine = torch.tensor([over(f[n] for f in found) if found else 0.0 for n in names], dtype=torch.float64)
+                seen |= zip(names, self._reduce(mine, pipeline=True, op=op).tolist())
+        return seen
+
     @staticmethod
-    def _sum(values: Tensor, pipeline: bool = False, everywhere: bool = False) -> Tensor:
+    def _reduce(values: Tensor, pipeline: bool = False, everywhere: bool = False, op: Any = dist.ReduceOp.SUM) -> Tensor:
         """Sums over data-parallel ranks; `pipeline`: only the last stage has a value, and all learn it."""
         values = values.cuda() if CUDA else values
         if everywhere:
-            dist.all_reduce(values)
+            dist.all_reduce(values, op)
             return values.cpu()
-        dist.all_reduce(values, group=ps.get_data_parallel_group())
+        dist.all_reduce(values, op, group=ps.get_data_parallel_group())
         if pipeline and ps.get_pipeline_model_parallel_world_size() > 1:
             dist.broadcast(values, ps.get_pipeline_model_parallel_last_rank(), ps.get_pipeline_model_parallel_group())
         return values.cpu()
@@ -301,7 +340,7 @@ class Worker:
         load = torch.zeros(self.spec.layers, self.spec.experts, dtype=torch.float64)
         for layer, counts in self._load.items():
             load[layer] = counts
-        load = self._sum(load, everywhere=True)
+        load = self._reduce(load, everywhere=True)
         load = load / load.sum(1, keepdim=True).clamp(min=1)
         metrics: dict[str, Any] = {"expert_load": {i: row.tolist() for i, row in enumerate(load)}}
         tracker = moe_utils.get_moe_layer_wise_logging_tracker()
@@ -323,6 +362,12 @@ class Worker:
     def export(self, folder: str, dtype: str | None = None) -> None:
         """Writes the model as a Hugging Face folder."""
         weights.export_hf(self.model, self.args.base, folder, self.spec, self.place, te=CUDA, dtype=dtype)
+
+    def publish(self, folder: str, version: str, bucket: int) -> Published | None:
+        """Writes the model for engines, in files of `bucket` bytes; what was written, on rank 0."""
+        return weights.export_hf(
+            self.model, self.args.base, folder, self.spec, self.place, te=CUDA, max_shard_bytes=bucket, version=version
+        )
 
     def memory_mb(self) -> float:
         """Peak resident memory of this process, in MiB."""

@@ -47,11 +47,11 @@ EPISODES, QUICK = 80, 20
 FAULTLESS = {"vague_plan": 0.0, "malformed_call": 0.0, "duplicate_call": 0.0, "unsupported_claim": 0.0, "missed_constraint": 0.0}
 
 
-def clean_trajectories(episodes: int, folder: Path, seed: int = 5) -> list[Trajectory]:
-    """Episodes of the expert without mistakes, of as many users of a generated world; those that its supervisor approves."""
+def clean_trajectories(episodes: int, folder: Path, seed: int = 5, mistakes: dict[str, float] = FAULTLESS) -> list[Trajectory]:
+    """Episodes of the expert, by default without mistakes, of as many users of a generated world; those that its supervisor approves."""
     build(WorldConfig(products=600, users=2 * episodes, seed=seed), folder)
-    pool, limits = Roles(ExpertEngine(FAULTLESS)), AgentsConfig()
-    supervisor = SupervisorAgent(pool, UserAgent(pool, folder, limits.user_attempts), ResearchAgent(pool, folder), limits, {}, "generated")
+    pool, limits = Roles(ExpertEngine(mistakes)), AgentsConfig()
+    supervisor = SupervisorAgent(pool, UserAgent(pool, folder, limits), ResearchAgent(pool, folder, limits), limits, {}, "generated")
     histories = sorted(World.open(folder).histories(), key=lambda h: h.user_id)[:episodes]
 
     async def play() -> list[Trajectory]:

@@ -100,7 +100,7 @@ def clean_moments(difficulty: str, episodes: int, seed: int, folder: Path, produ
     """Moments of as many episodes in a generated world made in `folder`, and how many were left out for which reason."""
     build(WorldConfig(products=products, users=2 * episodes, seed=seed, difficulty=difficulty, split="all"), folder)
     pool, limits, shop = Roles(ExpertEngine(_FAULTLESS), supervisor=Approving()), AgentsConfig(), Shop(folder)
-    supervisor = SupervisorAgent(pool, UserAgent(pool, folder, limits.user_attempts), ResearchAgent(pool, folder), limits, {}, "generated")
+    supervisor = SupervisorAgent(pool, UserAgent(pool, folder, limits), ResearchAgent(pool, folder, limits), limits, {}, "generated")
     histories = sorted(World.open(folder).histories(), key=lambda h: h.user_id)[:episodes]
 
     async def play() -> list[Trajectory]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from actors.agent import derive_seed
 from actors.expert import ExpertEngine
-from actors.research import REPORT_TOKENS, ResearchAgent
+from actors.research import ResearchAgent
 from actors.rollout import Rollout, play
 from actors.supervisor import Episode, SupervisorAgent
 from actors.user import Prepared, UserAgent
@@ -56,7 +56,7 @@ def supervisor_of(arm: str) -> Any:
 
 async def prepare(folder: Path, episodes: int, seed: int, limits: AgentsConfig) -> tuple[dict[str, Task], int]:
     """Tasks that the expert makes of the world's histories, in the order of their users, and how many the gate rejected on the way."""
-    user, tasks, rejected = UserAgent(ExpertEngine(), folder, limits.user_attempts), {}, 0
+    user, tasks, rejected = UserAgent(ExpertEngine(), folder, limits), {}, 0
     for n, history in enumerate(sorted(World.open(folder).histories(), key=lambda h: h.user_id)):
         if len(tasks) == episodes:
             break
@@ -73,7 +73,7 @@ async def play_arm(
 ) -> list[Trajectory]:
     """A trajectory of each task before the supervisor of an arm. `research`: the engine of the research agent; `done` is told each as it ends."""
     pool = Roles(research, supervisor=supervisor_of(arm))
-    supervisor = SupervisorAgent(pool, Given(tasks), ResearchAgent(pool, folder, limits.prompts), limits, {}, "generated")
+    supervisor = SupervisorAgent(pool, Given(tasks), ResearchAgent(pool, folder, limits), limits, {}, "generated")
     return await _all(arm, list(tasks), concurrency, lambda id: supervisor.run(Episode(id, History(id, []), derive_seed(seed, id))), done)
 
 
@@ -89,7 +89,7 @@ async def play_alone(
     done: Done | None = None,
 ) -> list[Trajectory]:
     """A trajectory of each task without supervisor, plan request and corrections; calls and tokens are limited as in the other arms."""
-    settings = Rollout(limits.max_tool_calls, limits.max_tool_calls + 4, REPORT_TOKENS, temperature, constrained)
+    settings = Rollout(limits.max_tool_calls, limits.max_tool_calls + 4, limits.tokens.turn, temperature, constrained)
     toolbox, prompts = Toolbox(folder), Prompts(limits.prompts)
 
     def one(id: str) -> Awaitable[Trajectory]:

@@ -8,7 +8,7 @@
 1. `loop` (`loop.py`, `replay.py`): SmolLM2 in all roles, 64 episodes in flight; then its recorded calls straight into the engine.
    `tokens_over_vllm_offline` is generated tokens a second of the first over those of the second, and so is CPU time a token.
 2. `routing` (`routing.py`): prefix-cache hits over two engines, with sticky and with random routing.
-3. `steps` (`nothing.py`): CPU time of an agent step when engine and tools do nothing, with one set of roles and with two; `waiting.py`:
+3. `steps` (`nothing.py`): CPU time of an agent step when engine and tools do nothing, with one team and with two; `waiting.py`:
    the same loop over 64 and 256 engines that only wait.
 4. `queued` (`queued.py`): memory of the driver for a thousand queued episodes.
 """
@@ -89,15 +89,15 @@ def step_figures(world: Path, quick: bool) -> tuple[dict[str, Figure], dict]:
         one = nothing.measure(casts[:1], episode, expected, copies, IN_FLIGHT)
         two = nothing.measure(casts, episode, expected, copies // 2, IN_FLIGHT)
         waited = {n: waiting.simulate(casts[:1], episode, n, warm, seconds) for n in (64, 256)}
-    table("CPU-ms of a step", ("", "one of each role", "two of each"), [(name, ms, two.parts[name]) for name, ms in sorted(one.parts.items())])
+    table("CPU-ms of a step", ("", "one team", "two teams"), [(name, ms, two.parts[name]) for name, ms in sorted(one.parts.items())])
     rows = [(n, f"{n * waiting.SLOTS:,}", s.capacity, s.calls_per_s, f"{s.busy:.0%}") for n, s in waited.items()]
     table("Engines that wait", ("engines", "episodes in flight", "calls/s they could answer", "answered", "busy"), rows)
     figures |= {
         "cpu_ms_per_step": Figure(one.cpu_ms_per_step, 2, "CPU-ms, all processes"),
         "cpu_ms_per_step_2_shards": Figure(two.cpu_ms_per_step, 2, "CPU-ms, all processes"),
         "two_shards_over_one": Figure(two.cpu_ms_per_step / one.cpu_ms_per_step, 1.1, "×"),
-        "steps_per_s": Figure(one.steps_per_s, None, "1/s, one of each role"),
-        "steps_per_s_2_shards": Figure(two.steps_per_s, None, "1/s, two of each role"),
+        "steps_per_s": Figure(one.steps_per_s, None, "1/s, one team"),
+        "steps_per_s_2_shards": Figure(two.steps_per_s, None, "1/s, two teams"),
     }
     for n, s in waited.items():
         figures |= {f"driver_steps_per_s_{n}": Figure(s.calls_per_s, None, f"engine calls/s, of {s.capacity:.0f}"), f"engines_busy_{n}": Figure(s.busy)}

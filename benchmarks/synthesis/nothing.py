@@ -33,7 +33,7 @@ from prstack.world.world import World
 TRIED = 12
 """Episodes of which one is chosen."""
 REST = "engine, Ray"
-"""Whoever used a processor and is neither the driver nor a role."""
+"""Whoever used a processor and is neither the driver nor a team."""
 
 
 class Remembering(ExpertEngine):
@@ -66,14 +66,14 @@ class RememberingTools:
         return replace(self.known[key], call_id=call.id)
 
 
-def ask_of(agent: Any, engines: Sequence[Any]) -> None:
-    """Lets a role ask these engines. Runs in the role's process."""
-    agent.pool = EnginePool(engines)
+def ask_of(team: Any, engines: Sequence[Any]) -> None:
+    """Lets all roles ask these engines. Runs in the team's process."""
+    team.user.pool = team.research.pool = team.supervisor.pool = EnginePool(engines)
 
 
-def remember_tools(agent: Any) -> None:
-    """Runs in the research agent's process."""
-    agent.toolbox = RememberingTools(agent.toolbox)
+def remember_tools(team: Any) -> None:
+    """Runs in the team's process."""
+    team.research.toolbox = RememberingTools(team.research.toolbox)
 
 
 def pid(actor: Any) -> int:
@@ -82,8 +82,8 @@ def pid(actor: Any) -> int:
 
 
 def redirect(cast: Cast, engines: Sequence[Any]) -> None:
-    """Lets all roles of a cast ask these engines."""
-    ray.get([role.__ray_call__.remote(ask_of, list(engines)) for role in cast.agents.values()])
+    """Lets all teams of a cast ask these engines."""
+    ray.get([team.__ray_call__.remote(ask_of, list(engines)) for team in cast.teams])
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ class Cost:
 
 @contextmanager
 def shards(n: int, config: Config, world: Path) -> Iterator[list[Cast]]:
-    """Casts side by side, each with its roles and an engine of its own; tools and engines remember."""
+    """Casts side by side, each with a team and an engine of its own; tools and engines remember."""
     with ExitStack() as stack:
         casts = [stack.enter_context(cast_actors(config, world, {})) for _ in range(n)]
         for cast in casts:
@@ -120,7 +120,7 @@ def shards(n: int, config: Config, world: Path) -> Iterator[list[Cast]]:
             stack.callback(ray.kill, engine)
             ray.get(engine.ready.remote())
             redirect(cast, [engine])
-            ray.get(cast.agents["research"].__ray_call__.remote(remember_tools))
+            ray.get([team.__ray_call__.remote(remember_tools) for team in cast.teams])
         yield casts
 
 
@@ -143,7 +143,7 @@ def copies(episode: Episode, n: int, name: str) -> list[Episode]:
 def measure(casts: Sequence[Cast], episode: Episode, expected: Trajectory, each: int, concurrency: int) -> Cost:
     """Plays `each` copies in every cast, after a tenth as many that do not count. Raises RuntimeError when a copy differs from the original."""
     asyncio.run(_all(casts, [copies(episode, max(concurrency, each // 10), f"warm{i}") for i in range(len(casts))], concurrency))
-    owners = {os.getpid(): "driver"} | {ray.get(actor.__ray_call__.remote(pid)): role for cast in casts for role, actor in cast.agents.items()}
+    owners = {os.getpid(): "driver"} | {ray.get(team.__ray_call__.remote(pid)): "team" for cast in casts for team in cast.teams}
     plans = [copies(episode, each, f"copy{i}") for i in range(len(casts))]
     start, before = time.perf_counter(), cpu_times()
     played = asyncio.run(_all(casts, plans, concurrency))

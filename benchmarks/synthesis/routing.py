@@ -29,9 +29,9 @@ class Lottery(EnginePool):
         return random.choice([i for i, h in enumerate(self.health) if h.state == "healthy"])
 
 
-def draw_lots(agent: Any) -> None:
-    """Runs in a role's process."""
-    agent.pool = Lottery(agent.pool.engines)
+def draw_lots(team: Any) -> None:
+    """Runs in a team's process."""
+    team.research.pool = Lottery(team.research.pool.engines)
 
 
 def forget(engine: Any) -> None:
@@ -54,5 +54,5 @@ def hit_rates(config: Config, world: Path, model: Path) -> tuple[float, float]:
             return journal.hit_rate([c for e in engines for c in await e.__ray_call__.remote(journal.read)])
 
         sticky = asyncio.run(play())
-        ray.get(cast.agents["research"].__ray_call__.remote(draw_lots))
+        ray.get([team.__ray_call__.remote(draw_lots) for team in cast.teams])
         return sticky, asyncio.run(play())

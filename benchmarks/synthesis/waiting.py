@@ -2,7 +2,7 @@
 
 Each of n engines takes `SLOTS` calls at once, and each call takes `SECONDS` on average (drawn evenly between half and one and a half
 times that, so that episodes do not march in step) and no CPU. All of them live in one Ray actor; routing sees n engines. As many episodes are in
-flight as there are slots, so engines that always had their calls would answer n · SLOTS / SECONDS a second. Roles, driver and this
+flight as there are slots, so engines that always had their calls would answer n · SLOTS / SECONDS a second. Teams, driver and this
 actor share the machine.
 """
 

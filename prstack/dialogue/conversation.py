@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from prstack.prompts import Prompts
-from prstack.types import Step, ToolCall
+from prstack.types import State, Step, ToolCall, Verdict
 
 MAX_CALLS = 8
 """Tool calls of one turn that are executed. A model that repeats itself fills a turn with calls, and the next prompt holds every result:
@@ -49,6 +49,13 @@ def tool_message(step: Step) -> dict:
     return {"role": "tool", "tool_call_id": step.tool_result.call_id, "name": step.tool_call.name, "content": step.tool_result.text}
 
 
+def correction_message(state: State, verdict: Verdict, prompts: Prompts, n: int = 1, of: int = 1) -> dict:
+    """A correction as the agent is told it. `n`, `of`: which of the turn's steps it is about."""
+    named = state if of == 1 else f"{state}, call {n} of {of}"
+    findings = [i.reason for i in verdict.items if not i.ok]
+    return {"role": "user", "content": prompts.render("research_feedback", state=named, reason=verdict.reason, items=findings)}
+
+
 def research_messages(query: str, steps: list[Step], prompts: Prompts, forced: bool = False) -> list[dict]:
     """System, query, and every turn so far; ends with a user or tool message. `forced` asks for the report at a cap."""
     messages = [
@@ -63,10 +70,7 @@ def research_messages(query: str, steps: list[Step], prompts: Prompts, forced: b
             if step.role == "research":
                 judged += 1
             elif step.verdict.decision == "revise":
-                state = step.state if len(done) == 1 else f"{step.state}, call {judged} of {len(done)}"
-                findings = [i.reason for i in step.verdict.items if not i.ok]
-                text = prompts.render("research_feedback", state=state, reason=step.verdict.reason, items=findings)
-                messages.append({"role": "user", "content": text})
+                messages.append(correction_message(step.state, step.verdict, prompts, judged, len(done)))
             elif step.state == "plan":
                 messages.append({"role": "user", "content": prompts.render("research_act")})
     if forced:

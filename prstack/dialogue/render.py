@@ -21,6 +21,7 @@ Invariants (asserted by the tests):
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ START_OF_TURN, END_OF_TURN = "<|im_start|>", "<|im_end|>"
 # Lone surrogates cannot occur in text that can be encoded, so they can mark places in it.
 _PLAIN, _TURN_BEGINS, _TURN_ENDS = "\ud800", "\ud801", "\ud802"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+PIECES, LONG = 256, 16_384
+"""Pieces whose tokens are remembered, and the longest of them in characters: the system prompt and tools stand in every conversation, and
+most of a conversation stands in the next one that is made of the same episode."""
 
 
 @dataclass(slots=True)
@@ -77,6 +82,7 @@ class Renderer:
         specials = sorted(self.special_ids, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, specials)))
         self._cuts = re.compile(f"({self._special.pattern}|{_TURN_BEGINS}|{_TURN_ENDS})")
+        self._remembered = functools.lru_cache(PIECES)(self._tokens)
         self._template = _compile(Path(template).read_text(encoding="utf-8"), self._special)
 
     def prompt(self, messages: list[dict], tools: list[dict] | None = None) -> list[int]:
@@ -123,8 +129,11 @@ class Renderer:
                 mask += [learned] * len(new)
         return ids, mask
 
-    def _encode_piece(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+    def _encode_piece(self, text: str) -> tuple[int, ...]:
+        return self._remembered(text) if len(text) <= LONG else self._tokens(text)
+
+    def _tokens(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 class _Generation(Extension):

@@ -106,7 +106,7 @@ def card(
         _head(packs, statistics, imported),
         f"# {name}: {'research' if imported else 'shopping research'} conversations",
         f"{counts['kept']:,} conversations of one research agent with tools, {origin}."
-        + ("" if imported else "\nCorrections of the supervisor stand in them as the agent's own reflections; supervisor turns are gone."),
+        + ("" if imported else f"\n{_corrections(versions.get('internalised', ''))}"),
         '```python\nfrom datasets import load_dataset\nrows = load_dataset("parquet", data_dir="dataset", split="train")\n```',
         "`chat_template.jinja` renders the rows (`messages`, `json.loads(tools)`); its generation markers enclose what is trained on."
         + "".join(f"\n`{layout}/` holds the same conversations {READERS[layout]}." for layout in layouts),
@@ -114,6 +114,7 @@ def card(
         "## Conversations\n" + _table(["", *QUANTILES, "mean"], _quantiles(statistics)) + _categories(statistics),
         "## Packs\n" + _table(["folder", "context", "packs", "tokens", "filled", "longer, left out"], _packs(packs)),
         _preferences(statistics, counts),
+        _reflections(funnel.get("reflections")),
         "## Funnel\n" + _table(["filter", "in", "out", "tokens in", "tokens out", "rejected"], [_funnel_row(stage) for stage in funnel["stages"]]),
         "## Columns\n" + "\n".join(f"- `{column}`: {meaning}" for column, meaning in COLUMNS.items()),
         "## Made with\n" + "\n".join(f"- {k}: {v}" for k, v in versions.items()),
@@ -168,6 +169,22 @@ def _preferences(statistics: Statistics, counts: dict) -> str:
         f"## Preferences\n`preferences/` holds {statistics.pairs.total():,} pairs for DPO: {told}. The chosen report was approved, and leads in"
         f" verifiable score; {counts.get('unpaired', 0):,} other reports gave no pair."
     )
+
+
+def _corrections(internalised: str) -> str:
+    """Where the supervisor's corrections are; `internalised` as in "made with"."""
+    if internalised.startswith("no; "):
+        return f"They are not internalised: {internalised.removeprefix('no; ')}."
+    return "Corrections of the supervisor stand in them as the agent's own reflections; supervisor turns are gone."
+
+
+def _reflections(written: dict | None) -> str:
+    """Who wrote them; nothing to tell where a model was not asked."""
+    if not written or not (written["by_model"] or written["fallbacks"]):
+        return ""
+    why = ", ".join(f"{reason} {n:,}" for reason, n in written["fallbacks"].items())
+    by_rule = written["reflections"] - written["by_model"]
+    return f"## Reflections\nA model wrote {written['by_model']:,}, the rule {by_rule:,}" + (f", where those of the model were refused ({why})." if why else ".")
 
 
 def _funnel_row(stage: dict) -> list[str]:

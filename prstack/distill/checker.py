@@ -76,12 +76,18 @@ class Violation:
     detail: str
 
 
-def violations(trajectory: Trajectory, messages: list[dict], wrong_actions: str) -> list[Violation]:
-    """Every fault of the conversation; an empty list means that it may be trained on."""
-    if found := _shape(trajectory, messages):
+def violations(trajectory: Trajectory, messages: list[dict], wrong_actions: str, internalised: bool = True) -> list[Violation]:
+    """Every fault of the conversation; an empty list means that it may be trained on.
+
+    `internalised=False`: corrections, or what was sent back, stayed as they were (`distill.internalise=turns` or `none`). User turns
+    may stand after the query then, and what is said is not looked at; query, calls, results and final report are checked all the same.
+    """
+    if found := _shape(trajectory, messages, internalised):
         return found  # the checks below read messages by their shape
     episode = _Episode(trajectory)
     assistant = [m for m in messages if m["role"] == "assistant"]
+    if not internalised:
+        return [*_report(trajectory, assistant[-1:]), *_calls(episode, messages, "keep_corrected")]
     return [
         *_report(trajectory, assistant),
         *_calls(episode, messages, wrong_actions),
@@ -110,19 +116,19 @@ class _Episode:
         self.own = {s for step in self.research for text in (step.reasoning, step.content) for s in _sentences(text)}
 
 
-def _shape(trajectory: Trajectory, messages: list[dict]) -> list[Violation]:
+def _shape(trajectory: Trajectory, messages: list[dict], internalised: bool) -> list[Violation]:
     roles = [m.get("role") for m in messages]
     owed = 0  # results of the last assistant turn's calls that did not come yet
     if roles[:2] != ["system", "user"]:
         return [Violation("role", f"the conversation begins with {roles[:2]}")]
     for i, m in enumerate(messages):
-        if m["role"] not in KEYS or (i > 1 and m["role"] in ("system", "user")):
+        if m["role"] not in KEYS or (i > 1 and m["role"] in (("system", "user") if internalised else ("system",))):
             return [Violation("role", f"message {i} has the role {m['role']}")]
         if extra := set(m) - KEYS[m["role"]]:
             return [Violation("role", f"message {i} ({m['role']}) has the key {sorted(extra)[0]}")]
         if not isinstance(m.get("content"), str):
             return [Violation("role", f"message {i} ({m['role']}) has no text")]
-        if m["role"] == "assistant" and i > 2 and roles[i - 1] == "assistant":
+        if internalised and m["role"] == "assistant" and i > 2 and roles[i - 1] == "assistant":
             return [Violation("result_order", f"message {i}: no tool result between two assistant turns")]
         calls = m.get("tool_calls")
         if calls is not None and (not calls or any(set(c) != {"type", "id", "function"} for c in calls)):

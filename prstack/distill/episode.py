@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from prstack.types import Step, Trajectory, Verdict
@@ -38,3 +39,24 @@ def tool_steps(trajectory: Trajectory) -> list[Step]:
 def last_of(trajectory: Trajectory, state: str) -> Step | None:
     """The last research step in a state: the plan that was followed, the report that stands."""
     return next((s for s in reversed(trajectory.steps) if s.role == "research" and s.state == state), None)
+
+
+def groups(acts: list[Turn]) -> list[list[int]]:
+    """The positions of the steps that stand in one assistant turn, for each of them."""
+    found: list[list[int]] = []
+    for i, act in enumerate(acts):
+        if not found or not act.step.joined:
+            found.append([])
+        found[-1].append(i)
+    return found
+
+
+def correction_keys(done: list[Turn]) -> dict[int, str]:
+    """For each turn, by its `id()`: its state and its number among the turns of that state, such as `plan-0`. It names what a correction is
+    about, and stays the same when the reports of an episode are exchanged (`prstack.distill.preferences`)."""
+    counts: Counter[str] = Counter()
+    keys: dict[int, str] = {}
+    for turn in done:
+        keys[id(turn)] = f"{turn.step.state}-{counts[turn.step.state]}"
+        counts[turn.step.state] += 1
+    return keys

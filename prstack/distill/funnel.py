@@ -6,7 +6,10 @@ trajectories (research turns and tool results), so that they compare down the fu
 and that stayed, since they hold a corrected mistake (`filters.min_corrected`); they count as going out. Being made from what lies
 on disk, a funnel is the same however often the work was cut off.
 
-`funnel.parquet` holds the same, a row a step and reason (one without a reason where a step rejected nothing).
+Beside `stages` stands `reflections`: how many the kept hold, how many of them a model wrote, and why the rule wrote in its place
+(`prstack.distill.writing.tally`).
+
+`funnel.parquet` holds the stages, a row a step and reason (one without a reason where a step rejected nothing).
 """
 
 from __future__ import annotations

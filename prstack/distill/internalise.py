@@ -7,7 +7,7 @@
    hold it (no call at all, or arguments that are no JSON object), and stays in any case when a later turn relies on an id
    that only its result shows.
 5. Every correction that something better followed becomes a reflection at the head of the reasoning of the next turn that
-   stays, so that it stands before the better action (`prstack.distill.reflections`).
+   stays, so that it stands before the better action (by rule: `prstack.distill.reflections`; by a model: `prstack.distill.writing`).
 6. Sentences of the agent's own reasoning, plan and content that speak of the supervision are left out. The final report,
    tool calls and results are never touched.
 
@@ -18,25 +18,45 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from prstack.dialogue.conversation import tool_call_message, tool_message
-from prstack.distill.episode import Turn, turns
+from prstack.distill.episode import Turn, correction_keys, groups, turns
 from prstack.distill.reflections import reflect, without_supervision
 from prstack.tools import results
-from prstack.types import Step, Trajectory
+from prstack.types import Step, Trajectory, Verdict
 
 Policy = Literal["keep_corrected", "drop"]
 
 
 @dataclass(slots=True)
+class Correction:
+    """A correction that something better followed."""
+
+    key: str
+    """Names it within its episode: `plan-0` is the correction of the first plan, `toolcall-3` that of the fourth tool-call step."""
+    step: Step
+    """What was sent back."""
+    verdict: Verdict
+    dropped: bool = False
+    """Whether what was sent back leaves the conversation."""
+    reflection: str = ""
+    """What stands for it."""
+
+
+@dataclass(slots=True)
 class Internalised:
-    """The conversation, and how many corrections live on in it as reflections."""
+    """The conversation, and the corrections that live on in it."""
 
     messages: list[dict]
-    reflections: int = 0
+    corrections: list[Correction] = field(default_factory=list)
     dropped_calls: int = 0
+
+    @property
+    def reflections(self) -> int:
+        return len(self.corrections)
 
 
 @dataclass(slots=True)
@@ -52,32 +72,39 @@ class _Pending:
         return taken
 
 
-def internalise(trajectory: Trajectory, system: str, wrong_actions: Policy) -> Internalised:
+def internalise(trajectory: Trajectory, system: str, wrong_actions: Policy, written: Mapping[str, str] | None = None) -> Internalised:
     """The conversation that training sees: system, query, tool-call turns with their results, report.
 
-    `system` is the research agent's system prompt. Messages have no keys for what they lack.
+    `system` is the research agent's system prompt. Messages have no keys for what they lack. `written`: reflections by the key of their
+    correction, in place of those of the rule (`prstack.distill.writing`).
     """
     done = turns(trajectory)
     out = Internalised([{"role": "system", "content": system}, {"role": "user", "content": trajectory.query}])
     pending = _Pending()
     plans = [t for t in done if t.step.state == "plan"]
     acts = [t for t in done if t.step.state != "plan"]
+    keys = correction_keys(done)
+
+    def reflect_on(turn: Turn, position: int, dropped: bool) -> None:
+        key, state = keys[id(turn)], turn.step.state
+        text = (written or {}).get(key) or reflect(turn.verdict, state, trajectory.id, position, dropped=dropped)
+        pending.reasoning.append(text)
+        out.corrections.append(Correction(key, turn.step, turn.verdict, dropped, text))
+
     for i, turn in enumerate(plans[:-1]):
         if turn.corrected:
-            pending.reasoning.append(reflect(turn.verdict, "plan", trajectory.id, i))
-            out.reflections += 1
+            reflect_on(turn, i, dropped=True)
     if plans:
         pending.reasoning.append(without_supervision(plans[-1].step.reasoning))
         pending.content.append(without_supervision(plans[-1].step.content))
-    for group in _groups(acts):
+    for group in groups(acts):
         last = group[-1] == len(acts) - 1
         turn = acts[group[0]]
         if turn.step.state == "report":
             if last:
                 out.messages.append(_report_message(turn, pending.take()))
             elif turn.corrected:
-                pending.reasoning.append(reflect(turn.verdict, "report", trajectory.id, len(plans) + group[0]))
-                out.reflections += 1
+                reflect_on(turn, len(plans) + group[0], dropped=True)
             continue
         stay = [i for i in group if _stays(acts[i], acts[i + 1 :], acts, wrong_actions)]
         if stay:
@@ -85,19 +112,8 @@ def internalise(trajectory: Trajectory, system: str, wrong_actions: Policy) -> I
         out.dropped_calls += sum(acts[i].step.tool_call is not None for i in group if i not in stay)
         for i in group:
             if acts[i].corrected and not last:
-                pending.reasoning.append(reflect(acts[i].verdict, "toolcall", trajectory.id, len(plans) + i, dropped=i not in stay))
-                out.reflections += 1
+                reflect_on(acts[i], len(plans) + i, dropped=i not in stay)
     return out
-
-
-def _groups(acts: list[Turn]) -> list[list[int]]:
-    """The positions of the steps that stand in one assistant turn, for each of them."""
-    groups: list[list[int]] = []
-    for i, act in enumerate(acts):
-        if not groups or not act.step.joined:
-            groups.append([])
-        groups[-1].append(i)
-    return groups
 
 
 def is_json_object(arguments: str) -> bool:

@@ -1,6 +1,7 @@
 """Packs of whole samples, each no longer than the context: first-fit, deterministic.
 
-1. Samples are sorted by id and cut into windows of at most `WINDOW_TOKENS` tokens, so that memory stays bounded.
+1. Samples are sorted by id and cut into windows of at most `WINDOW_TOKENS` tokens, so that memory stays bounded. Where there are several,
+   the tokens are spread over a file a window first, so that they are read twice, however many windows there are.
 2. Within a window, samples go longest first (ids break ties), each into the first pack with room for it. A tree of the
    largest room left finds that pack in O(log packs).
 3. Packs come in the order in which they were opened. How they are spread over ranks is the trainer's business: a pack
@@ -12,9 +13,12 @@ of a window would not fit into one; the packs depend on the samples alone, not o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +30,11 @@ from prstack.store.parts import Parts
 from prstack.types import SCHEMA_VERSION
 
 WINDOW_TOKENS = 32_000_000
-"""Tokens that are packed at a time: about 0.2 GB of memory. Each window reads the tokens once."""
+"""Tokens that are packed at a time: about 0.2 GB of memory."""
+BATCH = 512
+"""Samples that are read at a time."""
+OPEN = 128
+"""Files over which the tokens are spread, at most; a file holds several windows where there are more of these."""
 
 TOKENS_SCHEMA = pa.schema(
     [
@@ -136,9 +144,8 @@ def pack(tokens: Parts, packed: Parts, wanted: set[str], context: int, progress:
     if missing := wanted - set(lengths):
         raise UserError(f"{tokens.folder}: no tokens for {min(missing)} ({len(missing)} in all); remove {tokens.folder.parent} to make it again")
     packs = total = learned = 0
-    with packed:
-        for part in windows(lengths, window):
-            samples = {s.id: s for s in _samples(tokens) if s.id in part}
+    with packed, contextlib.closing(_windowed(tokens, list(windows(lengths, window)), packed.folder / ".spread")) as parts:
+        for part, samples in parts:
             for chosen in first_fit(part, context):
                 row = packed_row(chosen, samples)
                 packs, total, learned = packs + 1, total + len(row["input_ids"]), learned + sum(row["loss_mask"])
@@ -153,14 +160,58 @@ def _lengths(tokens: Parts) -> Iterator[tuple[str, int]]:
         yield from zip(batch["id"].to_pylist(), pc.list_value_length(batch["input_ids"]).to_pylist(), strict=True)
 
 
-def _samples(tokens: Parts) -> Iterator[Sample]:
-    for batch in _batches(tokens, ["id", "input_ids", "loss_mask"]):
+Window = dict[str, int]
+"""Its samples, and how many tokens each has."""
+
+
+def _windowed(tokens: Parts, parts: list[Window], scratch: Path) -> Iterator[tuple[Window, dict[str, Sample]]]:
+    """Each window with its samples, in order."""
+    if len(parts) < 2:
+        for part in parts:
+            yield part, _samples(_batches(tokens, TOKENS_SCHEMA.names), part)
+        return
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        _spread(tokens, parts, scratch)
+        for n, part in enumerate(parts):
+            with pa.OSFile(str(scratch / str(_file_of(n, parts)))) as file, pa.ipc.open_stream(file) as batches:
+                yield part, _samples(batches, part)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _spread(tokens: Parts, parts: list[Window], scratch: Path) -> None:
+    """The tokens of each window's samples into its file (Arrow IPC streams)."""
+    place = {id: _file_of(n, parts) for n, part in enumerate(parts) for id in part}
+    schema = pa.schema(list(TOKENS_SCHEMA))
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(pa.ipc.new_stream(scratch / str(n), schema, options=options)) for n in range(min(OPEN, len(parts)))]
+        for batch in _batches(tokens, TOKENS_SCHEMA.names):
+            rows: dict[int, list[int]] = {}
+            for row, id in enumerate(batch["id"].to_pylist()):
+                if id in place:
+                    rows.setdefault(place[id], []).append(row)
+            for file, chosen in rows.items():
+                writers[file].write_batch(batch.take(pa.array(chosen)).cast(schema))
+
+
+def _file_of(window: int, parts: list[Window]) -> int:
+    return window * min(OPEN, len(parts)) // len(parts)
+
+
+def _samples(batches: Iterable[pa.RecordBatch], wanted: Window) -> dict[str, Sample]:
+    found = {}
+    for batch in batches:
         columns = [(batch[c].offsets.to_numpy(), batch[c].values.to_numpy()) for c in ("input_ids", "loss_mask")]
         for i, id in enumerate(batch["id"].to_pylist()):
-            yield Sample(id, *(values[offsets[i] : offsets[i + 1]].copy() for offsets, values in columns))
+            if id in wanted:
+                found[id] = Sample(id, *(values[offsets[i] : offsets[i + 1]].copy() for offsets, values in columns))
+    return found
 
 
 def _batches(tokens: Parts, columns: list[str]) -> Iterator[pa.RecordBatch]:
     for path in tokens.files():
         with pq.ParquetFile(path) as f:
-            yield from f.iter_batches(batch_size=128, columns=columns)
+            yield from f.iter_batches(batch_size=BATCH, columns=columns)

@@ -3,7 +3,7 @@
 1. Read: one task a file yields chunks of records, as JSON, with file and line; what cannot be read comes as a `bad` row.
    Records whose ids are committed already come as a `done` row, without their content.
 2. Distil: a pool of workers, each with its tokenizer loaded once, turns a record into a kept or a rejected one. One on which a step fails
-   is quarantined with the error.
+   is quarantined with the error. Where a model writes reflections, a worker has many records in flight, and gives them on in their order.
 3. Select, on the driver, in the order of the input: what can only be decided over all (`prstack.distill.filters.selection`).
 4. Commit: tokens/, signatures/ and preferences/ first, then rejected/, then dataset/. An id in a committed part of dataset/ or rejected/
    is done; what the others hold without it is taken up again, and is the same. dataset/ comes last, so that nobody is judged
@@ -15,11 +15,12 @@ memory is bounded by the chunk, the blocks in flight and one uncommitted part. A
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,8 +28,9 @@ import pyarrow as pa
 import ray.data
 
 from prstack.distill.committed import Quarantine, Store, remembered, take
-from prstack.distill.distiller import Distiller, Frame
+from prstack.distill.distiller import Distiller, Frame, Outcome
 from prstack.distill.reading import trajectories
+from prstack.distill.writing import Writer
 from prstack.errors import UserError
 from prstack.settings import DistillConfig
 from prstack.store.records import Bad, adapter, to_row
@@ -66,16 +68,30 @@ class Tally:
     new: int = 0
 
 
-def distil(config: DistillConfig, files: list[Path], store: Store, tokenizer: Path, frame: Frame, progress: Callable[[Tally], None]) -> Tally:
-    """Streams the trajectories of `files` into `store`; needs a Ray session. `progress` is called after every record.
+def distil(
+    config: DistillConfig,
+    files: list[Path],
+    store: Store,
+    tokenizer: Path,
+    frame: Frame,
+    progress: Callable[[Tally], None],
+    writer: Callable[[], Writer] | None = None,
+) -> Tally:
+    """Streams the trajectories of `files` into `store`; needs a Ray session. `progress` is called after every record. `writer` makes what
+    asks a model for reflections, in each worker.
 
     Raises UserError for a file that is no data file at all, a filter that fails, a tokenizer that cannot be read.
     """
     done = frozenset(store.dataset.ids | store.rejected.ids)
+    with contextlib.closing(_stream(config, files, done, tokenizer, frame, writer)) as stream:
+        return take_all(config, store, stream, progress)
+
+
+def take_all(config: DistillConfig, store: Store, stream: Iterable[dict], progress: Callable[[Tally], None]) -> Tally:
+    """Selects and commits rows of OUTPUT, which come in the order of the input. Raises UserError as `distil` does."""
     tally, seen, selection = Tally(), set(), remembered(store, config.filters)
     uncommitted = tokens = 0
-    stream = _stream(config, files, done, tokenizer, frame)
-    with Quarantine(store.folder / "quarantine.jsonl") as quarantine, contextlib.closing(stream):
+    with Quarantine(store.folder / "quarantine.jsonl") as quarantine:
         for row in stream:
             if row["kind"] == "error":
                 raise UserError(row["record"])
@@ -101,7 +117,9 @@ def distil(config: DistillConfig, files: list[Path], store: Store, tokenizer: Pa
 
 
 # --- the stream ----------------------------------------------------------------------------------------------
-def _stream(config: DistillConfig, files: list[Path], done: frozenset[str], tokenizer: Path, frame: Frame) -> Iterator[dict]:
+def _stream(
+    config: DistillConfig, files: list[Path], done: frozenset[str], tokenizer: Path, frame: Frame, writer: Callable[[], Writer] | None
+) -> Iterator[dict]:
     """Rows of OUTPUT in the order of the input."""
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
@@ -117,10 +135,10 @@ def _stream(config: DistillConfig, files: list[Path], done: frozenset[str], toke
             ray.data.from_items([{"file": str(f)} for f in files], override_num_blocks=len(files))
             .map_batches(_read, batch_size=1, batch_format="pyarrow", fn_args=[done], num_cpus=0.25, compute=readers)
             .map_batches(
-                _Worker,
+                _WritingWorker if writer else _Worker,
                 batch_size=CHUNK,
                 batch_format="pyarrow",
-                fn_constructor_args=[config, str(tokenizer), frame],
+                fn_constructor_args=[config, str(tokenizer), frame, writer],
                 num_cpus=0.75,
                 compute=workers,
             )
@@ -164,9 +182,14 @@ def _bad(b: Bad) -> dict:
 class _Worker:
     """Hosts a Distiller in a Ray Data actor; it is made with the first record, so that what is wrong with it can be told."""
 
-    def __init__(self, config: DistillConfig, tokenizer: str, frame: Frame):
-        self.settings = config, tokenizer, frame
-        self.distil: Distiller | None = None
+    def __init__(self, config: DistillConfig, tokenizer: str, frame: Frame, writer: Callable[[], Writer] | None = None):
+        self.settings, self.open_writer = (config, tokenizer, frame), writer
+        self.made: Distiller | None = None
+
+    @property
+    def distil(self) -> Distiller:
+        self.made = self.made or Distiller(*self.settings)
+        return self.made
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = _or_error(self._row(row) for row in table.to_pylist())
@@ -175,22 +198,59 @@ class _Worker:
     def _row(self, row: dict) -> dict:
         if row["kind"] != "record":
             return row
-        self.distil = self.distil or Distiller(*self.settings)
-        try:
-            out = self.distil(adapter(Trajectory).validate_json(row["record"]))
-        except UserError:
-            raise
-        except Exception as e:  # one record that no step foresaw is put aside, and the rest goes on
-            return _bad(Bad(row["file"], row["line"], "", f"distillation fails on it: {type(e).__name__}: {e}"[:500], row["id"][:200]))
-        if out.rejected and not out.row:
-            return row | {"kind": "rejected", "record": json.dumps(to_row(out.rejected), ensure_ascii=False)}
-        return row | {
-            "kind": "kept",
-            "record": json.dumps(out.row, ensure_ascii=False),
-            "input_ids": out.input_ids,
-            "loss_mask": out.loss_mask,
-            "pairs": json.dumps(out.pairs, ensure_ascii=False),
-            "signature": out.signature,
-            "rejection": json.dumps(to_row(out.rejected) | {"record": ""}, ensure_ascii=False) if out.rejected else None,
-            "source": row["record"],
-        }
+        with _putting_aside(row) as bad:
+            return _told(row, self.distil(adapter(Trajectory).validate_json(row["record"])))
+        return bad
+
+
+class _WritingWorker(_Worker):
+    """The same with a model: Ray Data runs several chunks of it at a time on one event loop, and takes what comes out in their order. All
+    records of a chunk wait for their reflections together."""
+
+    writer: Writer | None = None
+
+    async def __call__(self, table: pa.Table) -> pa.Table:
+        rows = await asyncio.gather(*map(self._written, table.to_pylist()), return_exceptions=True)
+        return pa.Table.from_pylist(list(_or_error(map(_raised, rows))), schema=OUTPUT)
+
+    async def _written(self, row: dict) -> dict:
+        if row["kind"] != "record":
+            return row
+        self.writer = self.writer or self.open_writer()
+        with _putting_aside(row) as bad:
+            return _told(row, await self.distil.write(adapter(Trajectory).validate_json(row["record"]), self.writer))
+        return bad
+
+
+@contextlib.contextmanager
+def _putting_aside(row: dict) -> Iterator[dict]:
+    """One record that no step foresaw is put aside, and the rest goes on: what the block gives after an error is the row of it."""
+    bad: dict = {}
+    try:
+        yield bad
+    except UserError:
+        raise
+    except Exception as e:
+        bad |= _bad(Bad(row["file"], row["line"], "", f"distillation fails on it: {type(e).__name__}: {e}"[:500], row["id"][:200]))
+
+
+def _raised(found: dict | BaseException) -> dict:
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+def _told(row: dict, out: Outcome) -> dict:
+    """What became of a record, as a row of OUTPUT."""
+    if out.rejected and not out.row:
+        return row | {"kind": "rejected", "record": json.dumps(to_row(out.rejected), ensure_ascii=False)}
+    return row | {
+        "kind": "kept",
+        "record": json.dumps(out.row, ensure_ascii=False),
+        "input_ids": out.input_ids,
+        "loss_mask": out.loss_mask,
+        "pairs": json.dumps(out.pairs, ensure_ascii=False),
+        "signature": out.signature,
+        "rejection": json.dumps(to_row(out.rejected) | {"record": ""}, ensure_ascii=False) if out.rejected else None,
+        "source": row["record"],
+    }

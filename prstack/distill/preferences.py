@@ -15,7 +15,7 @@ A row is what TRL's DPO trainer reads as a conversational preference data set: `
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -23,9 +23,8 @@ import pyarrow as pa
 from prstack.distill import checker
 from prstack.distill.episode import Turn, turns
 from prstack.distill.export import MESSAGE, message_row
+from prstack.distill.filters import seen
 from prstack.distill.internalise import Policy, internalise
-from prstack.scoring import rubric
-from prstack.scoring.evidence import Evidence
 from prstack.types import SCHEMA_VERSION, Step, Trajectory
 
 _TEXT = pa.large_string()
@@ -65,25 +64,33 @@ class _Candidate:
 
 
 def pairs(
-    t: Trajectory, system: str, tools: list[dict], wrong_actions: Policy, margin: float, length: Callable[[list[dict]], int], longest: int
+    t: Trajectory,
+    system: str,
+    tools: list[dict],
+    wrong_actions: Policy,
+    margin: float,
+    length: Callable[[list[dict]], int],
+    longest: int,
+    written: Mapping[str, str] | None = None,
 ) -> Pairs:
     """The pairs of an episode that passed the filters.
 
     `margin`: least lead of the chosen report, in rubric score. `length`: tokens of a whole conversation, at most `longest` for each of a pair.
+    `written`: reflections as `internalise` takes them.
     """
-    out, seen = Pairs(), Evidence.from_steps(t.steps)
+    out = Pairs()
     candidates = list(_candidates(t))
     chosen = next((turn for turn in reversed(turns(t)) if turn.step.state == "report"), None)
     if not candidates or chosen is None or not _approved(chosen):
         return Pairs(unpaired=len(candidates))
-    best = _score(chosen.step, t, seen)
-    better = _conversation(t, chosen.step, system, wrong_actions)
+    best = seen.scored(t, chosen.step.content).score
+    better = _conversation(t, chosen.step, system, wrong_actions, written)
     size = length(better) if better else 0
     texts = {chosen.step.content}
     for c in candidates:
-        score = _score(c.step, t, seen)
+        score = seen.scored(t, c.step.content).score
         leads = round(best - score, 6) >= margin and c.step.content not in texts
-        worse = _conversation(t, c.step, system, wrong_actions) if leads and better else None
+        worse = _conversation(t, c.step, system, wrong_actions, written) if leads and better else None
         tokens = max(size, length(worse)) if worse else 0
         if worse is None or tokens > longest:
             out.unpaired += 1
@@ -120,13 +127,9 @@ def _approved(turn: Turn) -> bool:
     return turn.verdict is not None and turn.verdict.decision == "approve"
 
 
-def _score(report: Step, t: Trajectory, seen: Evidence) -> float:
-    return rubric.score(report.content, t.rubric, seen).score
-
-
-def _conversation(t: Trajectory, report: Step, system: str, wrong_actions: Policy) -> list[dict] | None:
+def _conversation(t: Trajectory, report: Step, system: str, wrong_actions: Policy, written: Mapping[str, str] | None) -> list[dict] | None:
     """The episode's conversation with `report` as its only one; None where the checker finds a fault in it."""
     steps = [s for s in t.steps if s.state != "report"]
     only = replace(t, steps=[*steps, report], reports=[report.content], scores=[])
-    messages = internalise(only, system, wrong_actions).messages
+    messages = internalise(only, system, wrong_actions, written).messages
     return None if checker.violations(only, messages, wrong_actions) else messages

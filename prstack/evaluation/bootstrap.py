@@ -71,3 +71,22 @@ def paired_by_query(a: Mapping[str, float], b: Mapping[str, float], draws: int =
     """`paired` over the queries for which both have a value; `n` says how many. Raises ValueError when there are none."""
     both = sorted(a.keys() & b.keys())
     return paired([a[q] for q in both], [b[q] for q in both], draws, seed, level)
+
+
+def crossed(a: Sequence[Mapping[str, float]], b: Sequence[Mapping[str, float]], draws: int = 10_000, seed: int = 0, level: float = 0.95) -> Interval:
+    """The mean difference of two recipes that were each trained several times: `a` and `b` hold query → value for each training.
+
+    A draw takes queries, the same for both, and trainings, of each recipe by itself, both with replacement; so the interval holds what another
+    set of queries and what another training would change. With few trainings it is too narrow: of three, a draw sees 2.1 different ones
+    on average. Compared are the queries that all trainings have. Raises ValueError as `paired_by_query` does.
+    """
+    common = sorted(set.intersection(*(set(values) for values in [*a, *b])) if a and b else ())
+    x, y = (np.asarray([[values[q] for q in common] for values in trained], float) for trained in (a, b))
+    mean_interval((x.mean(axis=0) - y.mean(axis=0)) if common else [], 1, seed, level)  # refuses what cannot be compared
+    rng, means = np.random.default_rng(seed), np.empty(draws)
+    for n in range(draws):
+        queries = rng.integers(0, len(common), len(common))
+        drawn = (v[rng.integers(0, len(v), len(v))].mean(axis=0)[queries].mean() for v in (x, y))
+        means[n] = next(drawn) - next(drawn)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(x.mean() - y.mean()), float(low), float(high), len(common))

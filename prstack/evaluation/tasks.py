@@ -63,8 +63,8 @@ class Task:
         return persona
 
 
-def make_tasks(world: World, n: int, seed: int = 0, exclude: Collection[str] = (), held_out: bool = True) -> list[Task]:
-    """`n` tasks of as many users, drawn by the seed; more tasks begin with the same ones.
+def make_tasks(world: World, n: int | None, seed: int = 0, exclude: Collection[str] = (), held_out: bool = True) -> list[Task]:
+    """`n` tasks of as many users, drawn by the seed; more tasks begin with the same ones. None: as many as there are.
 
     `exclude`: users that are not to be drawn, for example those of the training set. Raises UserError when the world has no
     latent needs, or too few that can be stated and met.
@@ -77,8 +77,8 @@ def make_tasks(world: World, n: int, seed: int = 0, exclude: Collection[str] = (
             break
         if user.user_id not in exclude and (task := _task(world, user, seed, held_out)):
             tasks.append(task)
-    if len(tasks) < n:
-        raise UserError(f"{world.folder}: {n} tasks were asked for, but its users give only {len(tasks)}; build it with more users")
+    if len(tasks) < (1 if n is None else n):
+        raise UserError(f"{world.folder}: {n or 'some'} tasks were asked for, but its users give only {len(tasks)}; build it with more users")
     return tasks
 
 

@@ -1,7 +1,7 @@
 """The prompts of every role: one template a file, its purpose and variables in the comment at its head.
 
 `Prompts(folder)` lays a user's folder of templates over these; `version` is a hash of what is then in force for the three roles, and
-goes into every trajectory. A judge's prompts make no trajectory: they are no part of it, and `hash` gives each its own. Data stands under `## Heading` lines, as text or as one JSON object a line, so that scripted agents can
+goes into every trajectory. The prompts of a judge and of distillation make no trajectory: they are no part of it, and `hash` gives each its own. Data stands under `## Heading` lines, as text or as one JSON object a line, so that scripted agents can
 read the same prompts that models read (`sections`). Free text is inserted with `| body`, so that it cannot open a section.
 """
 
@@ -41,7 +41,7 @@ class Prompts:
                 raise UserError(f"agents.prompts={folder}: no such folder")
             if unknown := sorted(p.stem for p in own.glob("*.jinja") if p.stem not in self.names):
                 raise UserError(f"agents.prompts={folder}: no prompt is called {unknown[0]} (there are: {', '.join(self.names)})")
-        self.version = self.hash(*(n for n in self.names if not n.startswith("judge_")))
+        self.version = self.hash(*(n for n in self.names if not n.startswith(("judge_", "distill_"))))
 
     def hash(self, *names: str) -> str:
         """A hash of the templates of these names, as they are in force. Raises UserError for an unknown name."""

@@ -115,6 +115,12 @@ def marks_schema(n: int) -> dict:
     return _object(marks=_array(one[-1], n, n) | {"prefixItems": one})
 
 
+def reflections_schema(n: int, length: int) -> dict:
+    """`n` reflections in their order, each of at most `length` characters."""
+    one = [_object(n={"const": i + 1}, reflection=_text(length) | {"minLength": 1}) for i in range(n)]
+    return _object(reflections=_array(one[-1], n, n) | {"prefixItems": one})
+
+
 def criteria_schema(dimensions: typing.Iterable[str]) -> dict:
     """A reason, weights of the dimensions, and three to eight criteria with their weights in each."""
     dimensions, weight = list(dimensions), {"enum": [i / 20 for i in range(1, 20)]}

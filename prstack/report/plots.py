@@ -21,8 +21,20 @@ POINTS = 1500
 STEPS = (1, 2, 2.5, 5, 10)
 """Distances of ticks, times a power of ten."""
 
-CURVES = (("loss", "loss", False), ("grad_norm", "gradient norm, before clipping", True), ("lr", "learning rate", True), ("tokens_per_second", "tokens a second", True))
-"""Key of a line of steps.jsonl, title, whether the axis begins at 0."""
+CURVES = (
+    ("reward", "mean reward of an episode", False),
+    ("loss", "loss", False),
+    ("grad_norm", "gradient norm, before clipping", True),
+    ("lr", "learning rate", True),
+    ("tokens_per_second", "tokens a second", True),
+    ("groups/spread", "highest less lowest reward of a query's episodes, mean", True),
+    ("episode/sampled_tokens", "tokens sampled in an episode", True),
+    ("episode/tool_calls", "tool calls of an episode", True),
+    ("entropy", "entropy of a token, nats", True),
+    ("clip_high", "share of tokens at the upper bound of the ratio", True),
+    ("mismatch/mean", "trainer against engine: mean difference of log-probabilities", True),
+)
+"""Key of a line of steps.jsonl, title, whether the axis begins at 0. What the lines of a stage do not have, is not plotted."""
 LAST = 10
 """Steps at the end whose expert load is averaged."""
 

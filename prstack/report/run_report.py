@@ -231,6 +231,11 @@ def story(run: RunData) -> str:
             said.append("A control, sft_shuffled, was trained alike on the same conversations with their queries exchanged.")
     else:
         said.append("The training has not come to its end." if trained else "No model was trained in this run.")
+    if (own := run.manifest("rl")) and own.status == "complete":
+        said.append(
+            f"Then it was trained on {own.counts.get('trained_episodes', 0):,} episodes of its own, in {own.counts.get('updates', 0):,} updates: the mean"
+            f" reward was {own.summary.get('first_reward')} in the first and {own.summary.get('last_reward')} in the last of them."
+        )
     if run.results:
         measured = run.manifest("evaluation")
         queries = measured.counts.get("queries") if measured else None

@@ -43,10 +43,10 @@ def print_summary(run_path: str | Path) -> None:
             console.print(way, soft_wrap=True, highlight=False, markup=False)
 
 
-def make_console() -> Console:
+def make_console(stderr: bool = False) -> Console:
     """The terminal, or a plain 110 columns where there is none (a pipe, a log file)."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=110, highlight=False)
+    console = Console(highlight=False, stderr=stderr)
+    return console if console.is_terminal else Console(width=110, highlight=False, stderr=stderr)
 
 
 def stages(run_path: Path) -> list[tuple[Path, Manifest]]:

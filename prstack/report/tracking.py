@@ -13,18 +13,14 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import re
 import time
 import uuid
 import warnings
 from pathlib import Path
 from typing import Any
 
+from prstack.secrets import without_secrets
 from prstack.settings import TrackingConfig
-
-_SECRET = re.compile(r"(api_?key|secret|password|passwd|token|credential|authorization)$", re.IGNORECASE)
-_USERINFO = re.compile(r"(\w+://)[^/@\s]+@")
-HIDDEN = "(hidden)"
 
 
 class Tracker:
@@ -120,17 +116,6 @@ class Tracker:
             if run is not None:
                 with contextlib.suppress(Exception):
                     run.finish(exit_code=1)
-
-
-def without_secrets(config: Any, key: str = "") -> Any:
-    """A configuration with the values of secret-looking keys, and user names in URLs, replaced."""
-    if isinstance(config, dict):
-        return {k: without_secrets(v, str(k)) for k, v in config.items()}
-    if isinstance(config, list | tuple):
-        return [without_secrets(v, key) for v in config]
-    if isinstance(config, str) and config:
-        return HIDDEN if _SECRET.search(key) else _USERINFO.sub(rf"\1{HIDDEN}@", config)
-    return config
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

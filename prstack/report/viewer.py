@@ -32,8 +32,8 @@ from prstack.report.race import RACE, agreements, race_plot, race_story
 from prstack.report.run_report import RunData, chosen, failures, headline, own_intervals, story
 from prstack.report.tables import bytes_text, count_text, folder_bytes, funnel_rows, shown_path
 from prstack.report.terminal import arguments_text, check_text, event_text
-from prstack.report.tracking import without_secrets
 from prstack.report.trajectories import Collection, Glance, glance
+from prstack.secrets import without_secrets
 from prstack.settings import Config
 from prstack.store.parts import write_text
 from prstack.types import Event, ToolCall, Trajectory

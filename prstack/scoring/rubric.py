@@ -65,11 +65,11 @@ def constraint_of(item: RubricItem) -> Constraint:
     return Constraint(attribute, _TURNED[item.op] if item.negative else item.op, item.value, item.unit)
 
 
-def score(report: Report | str, rubric: list[RubricItem], evidence: Evidence) -> RubricScore:
-    """Checks every item of a rubric against a report and what its trajectory saw."""
+def score(report: Report | str, rubric: list[RubricItem], evidence: Evidence, grounding: Grounding | None = None) -> RubricScore:
+    """Checks every item of a rubric against a report and what its trajectory saw. `grounding`: that of the report, where it is known."""
     if isinstance(report, str):
         report = parse_report(report)
-    grounding = ground(report, evidence)
+    grounding = grounding or ground(report, evidence)
     results = [check_item(item, report, evidence, grounding) for item in rubric]
     total = sum(i.weight for i in rubric)
     met = sum(i.weight for i, r in zip(rubric, results, strict=True) if r.status == "met")

@@ -1,7 +1,7 @@
 """Every setting of prstack: typed, with its default and its meaning where it is declared. `prstack.config` loads them.
 
-    world.py synthesis.py distill.py training.py evaluation.py running.py    the sections
-    checks.py                                                                what values must be
+    world.py synthesis.py distill.py training.py rl.py evaluation.py running.py cluster.py    the sections
+    checks.py                                                                      what values must be
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from prstack.settings.cluster import ClusterConfig
 from prstack.settings.distill import DistillConfig, FilterConfig
 from prstack.settings.evaluation import EvaluationConfig, RewardConfig
+from prstack.settings.rl import RLConfig
 from prstack.settings.running import ChatConfig, DoctorConfig, RayConfig, TrackingConfig, ViewConfig
 from prstack.settings.synthesis import (
     AgentsConfig,
@@ -18,6 +20,7 @@ from prstack.settings.synthesis import (
     EngineConfig,
     MistakesConfig,
     SynthesisConfig,
+    TokensConfig,
 )
 from prstack.settings.training import PlanConfig, PretrainConfig, SelftestConfig, TrainerConfig, UpcycleConfig
 from prstack.settings.world import SearchConfig, ServeConfig, ToolsConfig, WebConfig, WorldConfig
@@ -25,6 +28,7 @@ from prstack.settings.world import SearchConfig, ServeConfig, ToolsConfig, WebCo
 __all__ = [
     "AgentsConfig",
     "ChatConfig",
+    "ClusterConfig",
     "Config",
     "DistillConfig",
     "DoctorConfig",
@@ -35,12 +39,14 @@ __all__ = [
     "MistakesConfig",
     "PlanConfig",
     "PretrainConfig",
+    "RLConfig",
     "RayConfig",
     "RewardConfig",
     "SearchConfig",
     "SelftestConfig",
     "ServeConfig",
     "SynthesisConfig",
+    "TokensConfig",
     "ToolsConfig",
     "TrackingConfig",
     "TrainerConfig",
@@ -61,7 +67,7 @@ class Config:
     """Folder of run folders; `latest` in it points to the newest."""
     seed: int = 0
     """Seed of episodes and sampling."""
-    until: Literal["world", "synthesize", "distill", "sft", "evaluate", "report"] = "report"
+    until: Literal["world", "synthesize", "distill", "sft", "rl", "evaluate", "report"] = "report"
     """The last stage of `prstack run`; with run_dir=, or when it was cut off, a later `prstack run` goes on from there."""
     world: WorldConfig = field(default_factory=WorldConfig)
     web: WebConfig = field(default_factory=WebConfig)
@@ -71,6 +77,7 @@ class Config:
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    rl: RLConfig = field(default_factory=RLConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -78,6 +85,7 @@ class Config:
     chat: ChatConfig = field(default_factory=ChatConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     ray: RayConfig = field(default_factory=RayConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     view: ViewConfig = field(default_factory=ViewConfig)

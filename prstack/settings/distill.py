@@ -86,6 +86,12 @@ class DistillConfig:
     """Least lead in rubric score of a chosen report over a rejected one (preferences/)."""
     layouts: list[Literal["jsonl", "ms_swift", "llama_factory"]] = field(default_factory=lambda: ["jsonl"])
     """Copies of the data set in the layouts of other trainers, beside dataset/. One that is named later is added to a finished stage."""
+    internalise: Literal["rule", "llm", "turns", "none"] = "rule"
+    """What becomes of the supervisor's corrections. `rule`: each becomes the agent's own reflection before the better action, written by rule.
+    `llm`: the same, written by the model of `engine` (vllm or openai), and by rule where what it writes does not pass the check. `turns`: they
+    stay as user turns, which are read and not trained on. `none`: they go, and what was sent back stays as it was."""
+    attempts: Positive = 3
+    """`llm`: times that a model is asked for a reflection, with the reason of the refusal, before the rule's stays."""
     wrong_actions: Literal["keep_corrected", "drop"] = "keep_corrected"
     """Whether corrected tool calls stay, followed by a reflection, or go with their results."""
     filters: FilterConfig = field(default_factory=FilterConfig)

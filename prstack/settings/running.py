@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field as Check
 
-from prstack.settings.checks import Positive
+from prstack.settings.checks import Positive, Seconds
 
 
 @dataclass
@@ -45,6 +45,13 @@ class RayConfig:
 
     address: str | None = None
     """Address of a running cluster (`auto` finds one); by default a local one is started and stopped."""
+    nodes: Positive = 1
+    """Nodes of a running cluster that are waited for before a command begins."""
+    wait: Seconds = 300.0
+    """Seconds that they may take."""
+    ship: bool = True
+    """Send prstack's own packages to a running cluster, without data, weights of runs or environment variables. Not needed where all nodes see
+    this installation, as under Slurm."""
     num_cpus: Positive | None = None
     """CPUs of a local cluster; by default all."""
     object_store_mb: Positive = 256

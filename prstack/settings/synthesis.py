@@ -59,7 +59,7 @@ class EngineConfig:
     kv_cache_mb: Positive = 1024
     """Key/value cache of a vLLM engine on CPU, in MiB (GPUs use vLLM's own memory share)."""
     max_tokens: Positive = 384
-    """Longest completion, in tokens."""
+    """Longest answer, in tokens, to what has no limit of its own (agents.tokens, evaluation.max_tokens, …)."""
     temperature: typing.Annotated[float, Check(ge=0)] = 0.7
     """Sampling temperature; 0 is greedy."""
     top_p: Share = 1.0
@@ -97,6 +97,25 @@ class MistakesConfig:
 
 
 @dataclass
+class TokensConfig:
+    """Longest answers, in tokens, what a model thinks before them included; no answer gets more than half of the context. They suit small
+    models and compact reports: give a teacher that thinks at length several times as many."""
+
+    persona: Positive = 1024
+    """The user agent's persona, as JSON."""
+    query: Positive = 320
+    """The user agent's query, as JSON."""
+    rubric: Positive = 1024
+    """The user agent's rubric, as JSON."""
+    plan: Positive = 256
+    """The research agent's plan."""
+    turn: Positive = 640
+    """A later turn of the research agent: tool calls or a report."""
+    verdict: Positive = 512
+    """One check of the supervisor, as JSON."""
+
+
+@dataclass
 class AgentsConfig:
     """Limits of an episode."""
 
@@ -118,6 +137,7 @@ class AgentsConfig:
     """Draws of each report, at the same place of the conversation and with other seeds. The one with the highest verifiable rubric score stays, the
     first among equals; the others are kept with it (`Step.alternatives`). Needs a temperature above 0. Plans and tool calls are drawn once: a
     plan has no score before it is followed, and a call does something."""
+    tokens: TokensConfig = field(default_factory=TokensConfig)
     prompts: str | None = None
     """A folder whose templates replace those of the same name in prstack/prompts."""
     mistakes: MistakesConfig = field(default_factory=MistakesConfig)
@@ -131,9 +151,12 @@ class SynthesisConfig:
     """Number of trajectories. Raising it later adds to what is there."""
     concurrency: Positive = 32
     """Episodes in flight."""
+    teams: Positive = 1
+    """Actors that play episodes, each with a user, a research and a supervisor agent, spread over the nodes. One takes a core when it makes
+    some hundreds of engine calls a second."""
     part_episodes: Positive = 25
     """Episodes a committed part; a crash loses at most those in flight and one part."""
     max_retries: Natural = 3
-    """Restarts of an episode whose actor or engine died, before it ends with `error`."""
+    """Restarts of an episode whose team died, before it ends with `error`."""
     grace: Seconds = 15.0
     """After SIGTERM or Ctrl-C: seconds that the episodes in flight get to end. What lasts longer is played again by the next run."""

@@ -7,13 +7,18 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from prstack.errors import UserError
-from prstack.settings import RayConfig
+from prstack.report.tables import make_console
+from prstack.settings import Config, RayConfig
+from prstack.stages.shipping import runtime_env
+from prstack.submit import placement
 
 STARTS = 3
 """Tries to start a local cluster. Ray gives up after 30 s, which a machine whose cores are taken may need."""
@@ -26,7 +31,7 @@ def ray_session(config: RayConfig) -> Iterator[None]:
     """Connects to Ray for the length of the block; prints the dashboard's address; nested blocks share one session.
 
     A local cluster ends with the block, and with this process if that is killed. Raises UserError when no cluster answers
-    at `ray.address`.
+    at `ray.address`, or fewer than `ray.nodes` nodes come.
     """
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -39,7 +44,9 @@ def ray_session(config: RayConfig) -> Iterator[None]:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if config.address:
-            context = ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=True)
+            inside = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # a job of Ray's job server brings the package along
+            env = runtime_env() if config.ship and not inside else None
+            context = ray.init(address=config.address, runtime_env=env, logging_level=logging.ERROR, log_to_driver=True)
         else:
             context = _patiently(
                 ray.init,
@@ -57,6 +64,8 @@ def ray_session(config: RayConfig) -> Iterator[None]:
         where = f"ray.address={config.address}" if config.address else "a local Ray cluster"
         raise UserError(f"{where}: {str(e).splitlines()[0] if str(e) else type(e).__name__}") from e
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler of its own there, which ends the process at once
+    if config.address:
+        await_nodes(config)
     if context.dashboard_url:
         print(f"Ray dashboard: http://{context.dashboard_url} (asks for the token that `ray get-auth-token` prints)", flush=True)
     try:
@@ -75,6 +84,59 @@ def _patiently(start: Callable[..., Any], **options: Any) -> Any:
             if "timed out during startup" not in str(e):
                 raise
     raise UserError(f"a local Ray cluster did not start within 30 s, {STARTS} times; the machine is busy: run again later, or name a cluster (ray.address)")
+
+
+def await_nodes(config: RayConfig) -> None:
+    """Waits for the nodes of a running cluster. Raises UserError that says how many came."""
+    import ray
+
+    deadline = time.monotonic() + config.wait
+    while (there := sum(n["Alive"] for n in ray.nodes())) < config.nodes:
+        if time.monotonic() > deadline:
+            ray.shutdown()
+            raise UserError(f"ray.nodes={config.nodes}: {there} came within ray.wait={config.wait:g} s; the others' logs say why")
+        time.sleep(0.5)
+
+
+def check_placement(config: Config, stages: Sequence[str]) -> None:
+    """Holds what the stages want against the cluster that they will run on, before any of them begins.
+
+    Connects to `ray.address`, where one is given, for good; for a local cluster this machine's CPUs count. Prints the table for a cluster, and
+    wherever something finds no place, which is a UserError.
+    """
+    wanted = placement.wants(config, stages, gpu=False)
+    if not wanted:
+        return
+    if config.ray.address:
+        with ray_session(config.ray):
+            import ray
+
+            nodes = [
+                placement.Node(n["NodeID"], n["Resources"].get("CPU", 0), n["Resources"].get("GPU", 0)) for n in ray.nodes() if n["Alive"]
+            ]
+    else:
+        nodes = [placement.Node("this machine", config.ray.num_cpus or os.cpu_count() or 1, _gpus())]
+    gpu = any(n.gpus for n in nodes)
+    placed = placement.place(placement.wants(config, stages, gpu, gpu and _computes_on_gpu()), nodes)
+    lacking = placement.missing(placed)
+    if lacking or config.ray.address:
+        make_console(stderr=bool(lacking)).print(placement.table(placed, nodes, "resources: wanted, and present on the cluster"))
+    if lacking:
+        where = f"the Ray cluster at {config.ray.address}" if config.ray.address else "this machine (ray.num_cpus)"
+        raise UserError(f"{where} has too little: {lacking}")
+
+
+def _gpus() -> int:
+    """GPUs of this machine that a local cluster will find."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return sum(bool(d.strip()) for d in os.environ["CUDA_VISIBLE_DEVICES"].split(","))
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def _computes_on_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 _KEPT: ContextVar[bool] = ContextVar("kept", default=False)

@@ -58,7 +58,7 @@ from prstack.types import Trajectory
 from prstack.world.world import World, build
 
 PART_EPISODES = 25
-TRAINED = {"sft": "prstack sft", "sft_shuffled": "prstack run"}
+TRAINED = {"sft": "prstack sft", "sft_shuffled": "prstack run", "rl": "prstack rl"}
 """Subjects that the run trains → the command that does it. Their models lie in `<name>/model`."""
 BASES = ("base", "base_fewshot", "base_constrained")
 SCRIPTED = (*CONTROLS, "expert")

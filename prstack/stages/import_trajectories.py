@@ -41,7 +41,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     judge = Importer(settings, tokenizer)
     inputs = {
         "imported": content_of(files),
-        "distill": fingerprint(settings, *FREE),
+        "distill": fingerprint(settings, *FREE, "internalise", "attempts"),
         "tokenizer": content_of([tokenizer / "tokenizer.json"]),
         "template": content_of([TEMPLATES[settings.chat_template]]),
     }

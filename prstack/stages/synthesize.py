@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from actors.agent import short_hash
 from actors.openai_engine import api_key
@@ -19,7 +20,7 @@ from prstack.errors import Terminated
 from prstack.prompts import Prompts
 from prstack.report.live import Display, Progress, metrics
 from prstack.report.tracking import Tracker
-from prstack.settings import Config, EndpointConfig, EngineConfig
+from prstack.settings import AgentsConfig, Config, EndpointConfig, EngineConfig, TokensConfig
 from prstack.stages import world as world_stage
 from prstack.stages.cluster import ray_session
 from prstack.stages.episodes import in_order, plan, plan_episodes
@@ -38,9 +39,13 @@ LOG_EPISODES = 20
 """Between two lines of metrics."""
 
 
-def _as_ever(engine: EngineConfig) -> list[str]:
-    """Keys that leave the episodes what they were before there were such keys, and so out of their ids."""
-    return [key for key, before in (("chat_template", "prstack"), ("parallel_calls", False)) if getattr(engine, key) == before]
+BEFORE_ENGINE = {"chat_template": "prstack", "parallel_calls": False}
+BEFORE_AGENTS = {"best_of": 1, "tokens": TokensConfig()}
+"""What was before there were such keys. Those that leave it so do not go into the ids of episodes."""
+
+
+def _as_ever(section: EngineConfig | AgentsConfig, before: dict[str, Any]) -> list[str]:
+    return [key for key, value in before.items() if getattr(section, key) == value]
 
 
 def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
@@ -50,8 +55,8 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     inputs = {
         "world": world.content_hash,
         "seed": config.seed,
-        "engine": fingerprint(config.engine, "replicas", "kv_cache_mb", "endpoint", *_as_ever(config.engine)),
-        "agents": fingerprint(config.agents, *(["best_of"] if config.agents.best_of == 1 else [])),
+        "engine": fingerprint(config.engine, "replicas", "kv_cache_mb", "endpoint", *_as_ever(config.engine, BEFORE_ENGINE)),
+        "agents": fingerprint(config.agents, *_as_ever(config.agents, BEFORE_AGENTS)),
         "prompts": prompts.version,
         **own.fingerprint(config.tools.extra),
         **live.fingerprint(config.web),

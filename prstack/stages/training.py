@@ -12,8 +12,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -36,6 +37,7 @@ from trainers.loop import train
 from trainers.spec import ModelSpec
 from trainers.worker import Setup
 
+T = TypeVar("T")
 PART_PACKS, UNSEEN = 200, 100_000_000
 """Packs of text a committed part; number of the first document of a rehearsal, beyond all of pretraining."""
 FREE = ("model", "input", "ranks", "threads", "checkpoint_every", "keep", "restarts")
@@ -61,14 +63,27 @@ def train_model(
     Raises UserError before anything starts for a layout, model and data that do not fit each other, and
     trainers.loop.Diverged, launch.RankLost.
     """
-    settings, spec = config.trainer, ModelSpec.from_hf(base)
-    layout = Layout.of(settings.ranks, settings.tp, settings.pp, settings.ep)
-    layout.check(spec)
+    settings, spec, setup = config.trainer, ModelSpec.from_hf(base), rank_setup(config, base)
+    layout = setup.layout
     data = read_packs(packs, spec.vocab, settings.context)
     if settings.rehearsal:
         tokens = sum(len(p.input_ids) for p in data)
         data += read_packs(rehearsal_packs(config, base, stage.folder / "rehearsal", tokens), spec.vocab, settings.context)
-    setup = Setup(
+    name = stage.name
+    with ray_session(config.ray):
+        print(f"{name}: {settings.model} on {layout.ranks} ranks (ep {layout.ep}, tp {layout.tp}, pp {layout.pp}, dp {layout.dp})", flush=True)
+        curve, memory = restarting(name, settings.restarts, lambda: _to_the_end(config, setup, data, stage, tracker))
+    trained, summary = curve.summary()
+    weights = content_of(sorted((stage.folder / "model").glob("*.safetensors")))
+    return stage.finish((counts or {}) | trained | {"ranks": layout.ranks}, weights, summary | {"peak_rank_mb": round(memory)})
+
+
+def rank_setup(config: Config, base: Path) -> Setup:
+    """What the ranks need to build the model in `base`. Raises UserError for a layout that it does not allow."""
+    settings = config.trainer
+    layout = Layout.of(settings.ranks, settings.tp, settings.pp, settings.ep)
+    layout.check(ModelSpec.from_hf(base))
+    return Setup(
         str(base),
         layout,
         dtype=settings.dtype,
@@ -80,21 +95,20 @@ def train_model(
         freeze=tuple(settings.freeze),
         seed=settings.seed,
     )
-    name = stage.name
-    with ray_session(config.ray):
-        print(f"{name}: {settings.model} on {layout.ranks} ranks (ep {layout.ep}, tp {layout.tp}, pp {layout.pp}, dp {layout.dp})", flush=True)
-        for lost in itertools.count():
-            try:
-                curve, memory = _to_the_end(config, setup, data, stage, tracker)
-                break
-            except launch.RankLost as e:
-                if lost == settings.restarts:
-                    raise
-                said = str(e).splitlines()[0].partition(";")[0]
-                print(f"{name}: {said}; new ranks go on from the last checkpoint ({lost + 1} of {settings.restarts} restarts)", flush=True)
-    trained, summary = curve.summary()
-    weights = content_of(sorted((stage.folder / "model").glob("*.safetensors")))
-    return stage.finish((counts or {}) | trained | {"ranks": layout.ranks}, weights, summary | {"peak_rank_mb": round(memory)})
+
+
+def restarting(name: str, restarts: int, attempt: Callable[[], T]) -> T:
+    """What `attempt` returns; it is made again when a rank was lost, `restarts` times, and goes on from the last checkpoint. Raises
+    launch.RankLost."""
+    for lost in itertools.count():
+        try:
+            return attempt()
+        except launch.RankLost as e:
+            if lost == restarts:
+                raise
+            said = str(e).splitlines()[0].partition(";")[0]
+            print(f"{name}: {said}; new ranks go on from the last checkpoint ({lost + 1} of {restarts} restarts)", flush=True)
+    raise AssertionError("unreachable")
 
 
 def _to_the_end(config: Config, setup: Setup, data: list[Any], stage: Stage, tracker: Tracker) -> tuple[Curve, float]:
@@ -125,31 +139,47 @@ def rehearsal_packs(config: Config, base: Path, folder: Path, tokens: int) -> Pa
     return folder
 
 
+TRACKED = ("loss", "grad_norm", "lr", "tokens_per_second", "epoch", "aux_loss")
+BESIDE_THE_BAR = {"loss": ".3f", "tokens_per_second": ".0f"}
+"""Metric → how it is written."""
+
+
 class Curve:
     """Called with the metrics of every step: a line of `steps.jsonl`, the tracker (`<name>/loss`, …), the progress bar.
 
-    `step`: the steps that were done before; later lines of the file, of an attempt that was cut off, are taken out.
+    `step`: the steps that were done before; later lines of the file, of an attempt that was cut off, are taken out. `tracked`: the metrics
+    that go to the tracker, None for every number; `beside_the_bar`: those that the progress bar shows, where they are there.
     """
 
-    def __init__(self, file: Path, step: int, steps: int, tracker: Tracker, name: str):
+    def __init__(
+        self,
+        file: Path,
+        step: int,
+        steps: int,
+        tracker: Tracker,
+        name: str,
+        tracked: Sequence[str] | None = TRACKED,
+        beside_the_bar: Mapping[str, str] = BESIDE_THE_BAR,
+    ):
         kept = [r for r in read_metrics(file) if r["step"] <= step] if file.exists() else []
         if [r["step"] for r in kept] != list(range(1, step + 1)):
             raise UserError(f"{file}: does not hold the {step} steps that the checkpoint was trained for; remove {file.parent} to train anew")
         write_text("".join(_line(r) for r in kept), file)
         self.rows: list[dict[str, Any]] = kept
         self._file = open(file, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
-        self._tracker, self._name = tracker, name
+        self._tracker, self._name, self._tracked, self._beside = tracker, name, tracked, beside_the_bar
         self._bar = tqdm(total=steps, initial=step, desc=name, unit=" steps", mininterval=1.0)
 
     def __call__(self, metrics: dict[str, Any]) -> None:
         self.rows.append(json.loads(_line(metrics)))
         self._file.write(_line(metrics))
         self._file.flush()
-        shown = {k: metrics[k] for k in ("loss", "grad_norm", "lr", "tokens_per_second", "epoch", "aux_loss") if k in metrics}
+        names = self._tracked if self._tracked is not None else [k for k, v in metrics.items() if isinstance(v, int | float) and k != "step"]
+        shown = {k: metrics[k] for k in names if k in metrics}
         if load := metrics.get("expert_load"):
             shown["busiest_expert_share"] = max(max(shares) for shares in load.values())
         self._tracker.log({f"{self._name}/{k}": v for k, v in shown.items()}, step=metrics["step"])
-        self._bar.set_postfix({"loss": f"{metrics['loss']:.3f}", "tok/s": f"{metrics['tokens_per_second']:.0f}"}, refresh=False)
+        self._bar.set_postfix({k: f"{metrics[k]:{form}}" for k, form in self._beside.items() if k in metrics}, refresh=False)
         self._bar.update()
 
     def summary(self) -> tuple[dict[str, int], dict[str, float]]:

@@ -30,6 +30,9 @@ MIGRATIONS: dict[tuple[str, int], Callable[[dict], dict]] = {
 }
 """(record name, version) → function from a row of that version to a row of the next, of records that changed. Version 1 is the first."""
 
+WITHIN = {("Trajectory", "Rollout"): "trajectory"}
+"""(record that is asked for, record of a file) → the field of the latter that holds one of the former."""
+
 MAX_LINE = 32 << 20
 """Longest JSONL line that is parsed, in bytes; a longer one is quarantined."""
 
@@ -149,27 +152,29 @@ def _lines(f: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 def read_parquet(path: Path, cls: type[T], on_bad: Callable[[Bad], None]) -> Iterator[T]:
     """Records of a Parquet file written by this package, brought to the current schema version."""
-    for number, (version, row) in enumerate(_parquet_rows(path), 1):
+    for number, (version, record, row) in enumerate(_parquet_rows(path), 1):
         if isinstance(row, str):
             on_bad(Bad(str(path), number, "", f"not text: {row}", ""))
             continue
         try:
+            row = row[WITHIN[cls.__name__, record]] if (cls.__name__, record) in WITHIN else row
             yield from_row(cls, migrate(cls.__name__, version, row))
         except ValidationError as e:
             field, reason = explain(e)
             on_bad(Bad(str(path), number, field, reason, str(row.get("id", ""))[:200]))
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict | str]]:
-    """(schema version, row, or what is wrong with its text) of a Parquet file. Raises UserError for a file that is damaged, or newer than this package."""
+def _parquet_rows(path: Path) -> Iterator[tuple[int, str, dict | str]]:
+    """(schema version, name of the record, row, or what is wrong with its text) of a Parquet file. Raises UserError for a file that is damaged, or newer than this package."""
     try:
         with pq.ParquetFile(path) as file:
-            version = int((file.schema_arrow.metadata or {}).get(b"prstack.schema_version", SCHEMA_VERSION))
+            about = file.schema_arrow.metadata or {}
+            version, record = int(about.get(b"prstack.schema_version", SCHEMA_VERSION)), about.get(b"prstack.record", b"").decode()
             if version > SCHEMA_VERSION:
                 raise UserError(f"{path}: schema version {version} is newer than this prstack ({SCHEMA_VERSION}); update prstack")
             for batch in file.iter_batches(batch_size=256):
                 for row in _rows(batch):
-                    yield version, row
+                    yield version, record, row
     except (pa.ArrowException, OSError, ValueError) as e:
         raise UserError(f"{path}: not a readable Parquet file ({' '.join(str(e).split())[:200]})") from e
 

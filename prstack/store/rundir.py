@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from prstack.errors import UserError
+from prstack.secrets import without_secrets
 from prstack.store.parts import write_text
 from prstack.store.records import canonical_json
 from prstack.types import SCHEMA_VERSION
@@ -78,7 +79,8 @@ class Stage:
 
     def __init__(self, folder: Path, name: str, fingerprint: dict, config: dict):
         self.folder, self.name = folder, name
-        fingerprint = json.loads(canonical_json(fingerprint))
+        # A secret does not decide what is made, and no manifest holds one.
+        fingerprint, config = json.loads(canonical_json(without_secrets(fingerprint))), without_secrets(config)
         found = Manifest.load(folder)
         if found and found.fingerprint != fingerprint:
             raise UserError(

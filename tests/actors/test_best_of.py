@@ -47,7 +47,7 @@ class Engine(ExpertEngine):
 
 def play(world, best_of, user=0, fail_at=0, **limits):
     pool, config = Engine(fail_at), AgentsConfig(best_of=best_of, **limits)
-    supervisor = SupervisorAgent(pool, UserAgent(pool, world, config.user_attempts), ResearchAgent(pool, world), config, {}, "generated")
+    supervisor = SupervisorAgent(pool, UserAgent(pool, world, config), ResearchAgent(pool, world, config), config, {}, "generated")
     history = sorted(World.open(world).histories(), key=lambda h: h.user_id)[user]
     return asyncio.run(supervisor.run(Episode("e", history, user))), pool
 

@@ -34,7 +34,7 @@ def world(tmp_path_factory):
 def play(world, n, mistakes=None, **limits):
     pool = EnginePool([ExpertEngine(vars(mistakes) if mistakes else None)])
     config = AgentsConfig(**limits)
-    user, research = UserAgent(pool, world, config.user_attempts), ResearchAgent(pool, world)
+    user, research = UserAgent(pool, world, config), ResearchAgent(pool, world, config)
     supervisor = SupervisorAgent(pool, user, research, config, {"research": "expert"}, "generated")
     histories = sorted(World.open(world).histories(), key=lambda h: h.user_id)
 

@@ -36,9 +36,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SETTINGS = [
     *("world.products=240", "world.users=16", "tracking.wandb=disabled", "ray.dashboard=false", "engine.replicas=2"),
-    *("synthesis.episodes=16", "synthesis.concurrency=6", "synthesis.part_episodes=1"),
+    *("synthesis.episodes=16", "synthesis.concurrency=6", "synthesis.part_episodes=1", "synthesis.teams=2"),
 ]
-VICTIMS = ("ExpertEngine", "UserAgent", "ResearchAgent", "SupervisorAgent")
+VICTIMS = ("ExpertEngine", "Team")
 RUNS, KILLS = 10, 2
 PATIENCE = 60.0
 """Seconds until a victim that was killed a moment ago has to be back."""

@@ -138,7 +138,7 @@ class Pairs:
 
 def supervised(toolbox, second, **limits):
     pool, config, folder = Pairs(toolbox, second), AgentsConfig(**limits), toolbox.world.folder
-    supervisor = SupervisorAgent(pool, UserAgent(pool, folder, 3), ResearchAgent(pool, folder), config, {}, "generated")
+    supervisor = SupervisorAgent(pool, UserAgent(pool, folder), ResearchAgent(pool, folder), config, {}, "generated")
     histories = sorted(World.open(folder).histories(), key=lambda h: h.user_id)
     return [(asyncio.run(supervisor.run(Episode(f"e{n}", h, n))), pool) for n, h in enumerate(histories)]
 

@@ -65,7 +65,7 @@ def roles(conversation):
 
 def test_the_expert_finds_products_for_users_without_supervision(toolbox):
     expert = ExpertEngine(PERFECT)
-    user = UserAgent(expert, toolbox.world.folder, 3)
+    user = UserAgent(expert, toolbox.world.folder)
     histories = sorted(World.open(toolbox.world.folder).histories(), key=lambda h: h.user_id)
     tasks = [(h, asyncio.run(user.prepare(h, h.user_id, 3)).task) for h in histories]
     played = [run(expert, toolbox, task.query, id=h.user_id, user_id=h.user_id, rubric=task.rubric) for h, task in tasks if task]

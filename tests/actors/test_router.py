@@ -209,8 +209,9 @@ class Model(Scripted):
         super().__init__(name, **more)
         self.refusals, self.given = list(refusals), []
 
-    async def update_weights(self, folder, version):
+    async def update_weights(self, folder, version, checksum):
         self.given.append(version)
+        self.checksum = checksum
         await asyncio.sleep(0)
         if self.refusals and (fault := self.refusals.pop(0)):
             if fault.kind == "engine":
@@ -249,10 +250,11 @@ def test_all_engines_get_new_weights_and_those_that_are_down_before_they_serve()
         a, b, c = Model("a"), Model("b"), Model("c", pings=[DEAD] * 4)
         three = pool(a, b, c, pause=0.02)
         await healthy_both(three)
-        await three.update_weights("folder", "1")
+        await three.update_weights("folder", "1", "sum")
         assert (a.version, b.version, c.version, three.weight_version) == ("1", "1", "initial", "1")
         await healthy(three, 2)
         assert c.version == "1" and [a.given, b.given, c.given] == [["1"]] * 3
+        assert a.checksum == b.checksum == c.checksum == "sum"
         await three.close()
 
     asyncio.run(run())

@@ -10,7 +10,7 @@ from actors.expert import ExpertEngine
 from actors.research import ResearchAgent
 from actors.supervisor import Episode, SupervisorAgent, read_verdict
 from actors.user import UserAgent
-from prstack.settings import AgentsConfig, WorldConfig
+from prstack.settings import AgentsConfig, TokensConfig, WorldConfig
 from prstack.world.world import World, build
 
 
@@ -37,7 +37,7 @@ class Scripted:
 
 def play(world, prefix, answer, **limits):
     pool, config = Scripted(prefix, answer), AgentsConfig(**limits)
-    supervisor = SupervisorAgent(pool, UserAgent(pool, world, config.user_attempts), ResearchAgent(pool, world), config, {}, "generated")
+    supervisor = SupervisorAgent(pool, UserAgent(pool, world, config), ResearchAgent(pool, world, config), config, {}, "generated")
     history = min(World.open(world).histories(), key=lambda h: h.user_id)
     return asyncio.run(supervisor.run(Episode("e", history, 1))), pool
 
@@ -134,3 +134,12 @@ def test_reading_verdicts(text, decision, score):
     verdict = read_verdict(text, "report")
     assert (verdict.decision, verdict.score) == (decision, score)
     assert all(i.kind == "visited" for i in verdict.items)
+
+
+def test_every_answer_is_asked_for_in_its_own_length(world):
+    lengths = {"persona": 11, "query": 12, "rubric": 13, "plan": 14, "turn": 15, "verdict": 16}
+    t, pool = play(world, "nobody", None, tokens=TokensConfig(**lengths))
+    assert t.termination == "approved"
+    tasks = {"check_plan": "verdict", "check_toolcall": "verdict", "check_report": "verdict", "act": "turn", "report": "turn"}
+    asked = {(r.task.partition(".")[2], r.max_tokens) for r in pool.asked}
+    assert asked == {(task, lengths[tasks.get(task, task)]) for task, _ in asked} and len(asked) == 8

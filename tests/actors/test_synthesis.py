@@ -1,34 +1,39 @@
 """The driver's stream of episodes, over a cast that is no Ray actor: who begins, who ends, who is given up."""
 
 import asyncio
+from collections import Counter
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RaySystemError
 
 from actors import synthesis
-from actors.engine import EngineError
 from actors.supervisor import Episode
-from actors.synthesis import Remote, play_all
+from actors.synthesis import play_all
 from prstack.types import History
 from tests.factories import trajectory
 
 
 class Stage:
-    """A supervisor whose episodes end when they are let go, or raise what they are given."""
+    """A cast whose episodes end when they are let go, or raise what they are given."""
 
-    def __init__(self):
+    def __init__(self, teams=1):
         self.begun, self.gates, self.faults = [], {}, {}
         self.away: list[Exception] = []
-        self.supervisor = SimpleNamespace(run=SimpleNamespace(remote=self._run), ready=SimpleNamespace(remote=self._ready))
+        self.playing, self.played_by = Counter(), {}
+        self.teams = [
+            SimpleNamespace(run=SimpleNamespace(remote=partial(self._run, n)), ready=SimpleNamespace(remote=self._ready)) for n in range(teams)
+        ]
 
     async def _ready(self):
         if self.away:
             raise self.away.pop(0)
         return True
 
-    async def _run(self, episode):
+    async def _run(self, team, episode):
         self.begun.append(episode.id)
+        self.played_by[episode.id] = team
         await self.gates.setdefault(episode.id, asyncio.Event()).wait()
         if episode.id in self.faults:
             raise self.faults.pop(episode.id)
@@ -129,7 +134,7 @@ def test_an_episode_that_breaks_off_during_the_stop_is_neither_begun_again_nor_r
     assert [id for id, _ in came] == ["e1", "e2"] and begun == ["e0", "e1", "e2"]
 
 
-def test_an_episode_begins_again_when_its_supervisor_died():
+def test_an_episode_begins_again_when_its_team_died():
     async def go():
         stage = Stage()
         stage.faults = {"e0": ActorUnavailableError("gone", None)}
@@ -141,7 +146,7 @@ def test_an_episode_begins_again_when_its_supervisor_died():
     assert sorted(came) == ["e0", "e1"] and sorted(begun) == ["e0", "e0", "e1"], "one death, however long it takes to come back"
 
 
-def test_an_episode_whose_supervisor_does_not_come_back_ends_with_an_error():
+def test_an_episode_whose_team_does_not_come_back_ends_with_an_error():
     async def go():
         stage = Stage()
         stage.faults = {"e0": ActorUnavailableError("gone", None)}
@@ -153,27 +158,26 @@ def test_an_episode_whose_supervisor_does_not_come_back_ends_with_an_error():
     assert t.termination == "error" and "died 1 times" in t.detail and begun == ["e0"]
 
 
-def test_a_call_is_made_again_for_every_death_up_to_its_limit():
-    class Role:
-        asked = 0
+def test_an_episode_goes_to_the_team_with_the_fewest():
+    async def go():
+        stage, came = Stage(teams=3), []
 
-        async def act(self, x):
-            self.asked += 1
-            if self.asked <= dying:
-                raise ActorUnavailableError("gone", None)
-            return x
+        async def drive():
+            async for t in play_all(stage, episodes(8), 6, 0):
+                came.append(t.id)
 
-        async def ready(self):
-            return True
+        driving = asyncio.create_task(drive())
+        await settle()
+        assert Counter(stage.played_by.values()) == {0: 2, 1: 2, 2: 2}
+        stage.let_go(*(id for id, team in stage.played_by.items() if team == 1))
+        await settle()
+        assert [stage.played_by[id] for id in ("e6", "e7")] == [1, 1], "where two have ended"
+        stage.let_go(*(f"e{i}" for i in range(8)))
+        await driving
+        return came, stage.playing
 
-    role = Role()
-    handle = SimpleNamespace(act=SimpleNamespace(remote=role.act), ready=SimpleNamespace(remote=role.ready))
-    remote, dying = Remote(handle, "research", retries=2), 2
-    assert asyncio.run(remote.act(7)) == 7 and role.asked == 3
-    role.asked, dying = 0, 3
-    with pytest.raises(EngineError, match="research actor died 3 times in act") as caught:
-        asyncio.run(remote.act(7))
-    assert caught.value.kind == "unavailable"
+    came, playing = asyncio.run(go())
+    assert len(came) == 8 and not any(playing.values())
 
 
 def test_a_defect_ends_the_stream():

@@ -1,9 +1,11 @@
 """New weights for a living engine: the folder, the gate, and small models in real engines beside fresh ones."""
 
 import asyncio
+import dataclasses
 import json
 import shutil
 import signal
+from contextlib import contextmanager
 
 import numpy as np
 import psutil
@@ -12,8 +14,9 @@ import pytest
 from actors.engine import EngineError, Sampling
 from actors.router import EnginePool
 from actors.vllm_engine import VLLMEngine, runtime_env
-from actors.weight_update import Gate, check, is_tied, shapes
+from actors.weight_update import Gate, check, is_tied, shapes, tensors
 from prstack.errors import UserError
+from prstack.store import published
 from tests.actors import faulty_updates
 
 TENSORS = {"model.embed_tokens.weight": (6, 4), "model.norm.weight": (4,)}
@@ -78,6 +81,28 @@ def test_files_that_are_missing_or_cut_off_are_refused_with_their_names(tmp_path
         check(published, served)
     with pytest.raises(UserError, match=r"model\.safetensors: no such file"):
         check(tmp_path / "nowhere", served)
+
+
+def test_published_weights_are_taken_byte_by_byte_or_not_at_all(tmp_path):
+    pytest.importorskip("torch")
+    served, given = folder(tmp_path / "a"), folder(tmp_path / "b", index=True)
+    sums = {name: published.checksum(np.zeros(shape, np.float32).tobytes()) for name, shape in TENSORS.items()}
+    (given / published.INDEX).write_text(published.index("7", sums))
+    whole = published.digest(sums)
+    assert published.read(given, "7", whole) == sums
+    check(given, served, sums)
+    assert [name for name, _ in tensors(given, sums)] == list(TENSORS)
+    for version, checksum, words in (("8", whole, "holds weights 7, not 8"), ("7", "0", "not what was published as 7: the checksum is")):
+        with pytest.raises(UserError, match=words):
+            published.read(given, version, checksum)
+    with pytest.raises(UserError, match=r"tensor model\.norm\.weight was not published"):
+        check(given, served, {"model.embed_tokens.weight": ""})
+    data = (given / "part-1.safetensors").read_bytes()
+    (given / "part-1.safetensors").write_bytes(data[:-1] + b"\x01")
+    with pytest.raises(RuntimeError, match=r"part-1\.safetensors: tensor model\.norm\.weight has other bytes than were published"):
+        list(tensors(given, sums))
+    with pytest.raises(UserError, match=r"published\.json: does not say what was published"):
+        published.read(served, "7", whole)
 
 
 # --- the gate --------------------------------------------------------------------------------------------------------
@@ -153,6 +178,19 @@ def engine(path, update="WeightUpdate"):
     return VLLMEngine(SETTINGS | {"vllm_args": args}, path)
 
 
+@contextmanager
+def trained(base):
+    """A trainer, one step away from `base`."""
+    from trainers.launch import Local
+    from trainers.tiny import make_packs
+    from trainers.worker import Setup
+
+    with Local() as group:
+        group.setup(Setup(base))
+        group.step([[make_packs(4)]], lr=1e-2)
+        yield group
+
+
 async def distributions(engine):
     """Log probabilities of every token of the vocabulary after three prefixes; the longest comes first, and the others find it in the cache."""
     out = []
@@ -169,13 +207,23 @@ def in_a_process_of_its_own(function, *args):
     return ray.get(ray.remote(max_retries=0, num_cpus=0)(lambda: asyncio.run(function(*args))).options(runtime_env=runtime_env()).remote())
 
 
-async def compare(old, new, faulty):
-    """What an engine on `old` says before and after its update to `new`, what a fresh one on `new` says, and what is said when a step is left out."""
-    updated, fresh = engine(old), engine(new, faulty)
+async def refused(engine, weights):
+    try:
+        await engine.update_weights(weights.folder, weights.version, weights.checksum)
+    except EngineError as e:
+        return e.kind, e.message
+
+
+async def compare(old, new, torn, faulty):
+    """What an engine on `old` says before and after its update to the published `new`, what a fresh one on `new` says, and what is said when a
+    step is left out; what becomes of one that is given other weights than were published."""
+    updated, fresh = engine(old), engine(new.folder, faulty)
     try:
         said = {"old": await distributions(updated), "new": await distributions(fresh)}
-        await updated.update_weights(new, "1")
+        said["not what was published"] = await refused(updated, dataclasses.replace(new, checksum="0" * 32))
+        await updated.update_weights(new.folder, new.version, new.checksum)
         said["updated"] = await distributions(updated)
+        said["sampled"] = await updated.generate(PROMPT, Sampling(max_tokens=120))
         sample, expected = await updated.generate(PROMPT, GREEDY), await fresh.generate(PROMPT, GREEDY)
         said["samples"] = [(s.token_ids, s.logprobs, s.weight_version) for s in (sample, expected)]
         await updated._llm.collective_rpc("load_folder", args=(old, False))
@@ -184,6 +232,8 @@ async def compare(old, new, faulty):
         said["old again"] = await distributions(updated)
         await fresh.update_weights(old, "1")
         said["old, not repacked"] = await distributions(fresh)
+        said["torn"] = await refused(fresh, torn)
+        said["a torn engine"] = await refused(fresh, new)
         return said
     finally:
         for e in (updated, fresh):
@@ -195,9 +245,23 @@ async def compare(old, new, faulty):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_updated_engine_equals_a_fresh_one_and_needs_each_step_for_it(kind, ray_local, tmp_path):
     pytest.importorskip("vllm")
+    from trainers.batches import Pack
+
     architecture, over, faulty = KINDS[kind]
-    old, new = (small_model(architecture, tmp_path / f"seed{seed}", seed, **over) for seed in (0, 1))
-    said = in_a_process_of_its_own(compare, old, new, faulty)
+    old, base = (small_model(architecture, tmp_path / f"seed{seed}", seed, **over) for seed in (0, 1))
+    with trained(base) as group:
+        new, torn = (group.publish(tmp_path / version, version, bucket_mb=0.25) for version in ("1", "torn"))
+        file = sorted((tmp_path / "torn").glob("*.safetensors"))[-1]
+        file.write_bytes(file.read_bytes()[:-1] + b"\x7f")
+        said = in_a_process_of_its_own(compare, old, new, torn, faulty)
+        sampled = said["sampled"]
+        ids = np.array(PROMPT + sampled.token_ids, np.int32)
+        pack = Pack(ids, np.ones(len(ids), np.int8), np.array([len(ids)], np.int32))
+        trainer = np.array(group.forward([[[pack]]])[0][0][0])[len(PROMPT) - 1 : -1]
+    assert sampled.weight_version == "1" and np.abs(trainer - sampled.logprobs).mean() <= 1e-4
+    assert said["not what was published"][0] == "request" and "not what was published as 1" in said["not what was published"][1]
+    assert said["torn"][0] == "engine" and "has other bytes than were published" in said["torn"][1]
+    assert said["a torn engine"][0] == "engine" and "is dead" in said["a torn engine"][1]
     differ = lambda a, b: float(np.abs(said[a] - said[b]).max())  # noqa: E731
     assert said["old"].shape == (3, 384) and differ("old", "new") > 0.1
     assert differ("updated", "new") == 0.0

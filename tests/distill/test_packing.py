@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prstack.distill import packing
 from prstack.distill.packing import PACKED_SCHEMA, TOKENS_SCHEMA, first_fit, pack, windows
 from prstack.errors import UserError
 from prstack.store.parts import Parts
@@ -127,6 +128,19 @@ def test_packing_that_was_cut_off_goes_on(tmp_path):
     whole = Parts(tmp_path / "whole", schema=PACKED_SCHEMA, flush_every=4)
     pack(source, whole, set(lengths), CONTEXT, lambda n: None)
     assert list(half.rows()) == list(whole.rows())
+
+
+def test_windows_that_share_a_file_are_packed_as_those_with_one_each(tmp_path, monkeypatch):
+    lengths = {f"s{i:02d}": 20 + 7 * i % 50 for i in range(40)}
+    source = tokens(tmp_path / "tokens", lengths, sorted(lengths, reverse=True))
+    made = []
+    for most in (packing.OPEN, 3):
+        monkeypatch.setattr(packing, "OPEN", most)
+        packed = Parts(tmp_path / f"packed{most}", schema=PACKED_SCHEMA, flush_every=4)
+        pack(source, packed, set(lengths), CONTEXT, lambda n: None, 150)
+        made.append(list(packed.rows()))
+        assert not [path for path in packed.folder.iterdir() if path.is_dir()]
+    assert made[0] == made[1] and len(made[0]) > 10
 
 
 def test_no_samples_make_no_packs(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prstack.evaluation.bootstrap import by_query, mean_interval, paired, paired_by_query
+from prstack.evaluation.bootstrap import by_query, crossed, mean_interval, paired, paired_by_query
 from prstack.evaluation.metrics import Truth, measure
 from tests.factories import trajectory
 
@@ -62,3 +62,26 @@ def test_by_query_reads_episode_metrics():
     assert by_query([("q", m), ("q", m)], "score") == {"q": m.score}
     with pytest.raises(AttributeError):
         by_query([("q", m)], "no_such_metric")
+
+
+def test_trainings_are_drawn_as_well_as_queries():
+    rng = np.random.default_rng(3)
+    hardness, held = rng.normal(0, 3, 40), []
+
+    def trained(gain: float, spread: float) -> list[dict]:
+        return [{f"q{i}": h + gain + shift for i, h in enumerate(hardness)} for shift in rng.normal(0, spread, 8)]
+
+    for n in range(60):
+        interval = crossed(trained(0.5, 1.0), trained(0.0, 1.0), draws=60, seed=n)
+        held.append(interval.low <= 0.5 <= interval.high)
+        assert interval.n == 40
+    assert 0.8 <= np.mean(held) <= 1
+    alike = crossed(trained(0.5, 0.0), trained(0.0, 0.0), draws=200)
+    assert (alike.low, alike.mean_difference, alike.high) == pytest.approx((0.5, 0.5, 0.5))  # queries are paired: their hardness cancels
+
+
+def test_trainings_that_cannot_be_compared():
+    assert crossed([{"q": 1.0, "r": 3.0}], [{"q": 0.0}], draws=9) == crossed([{"q": 1.0}], [{"q": 0.0}], draws=9)
+    for a, b in (([], [{"q": 1.0}]), ([{"q": 1.0}], [{"r": 1.0}]), ([{"q": float("nan")}], [{"q": 1.0}])):
+        with pytest.raises(ValueError):
+            crossed(a, b)

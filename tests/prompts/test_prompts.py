@@ -19,6 +19,11 @@ VALUES = {
     "supervisor_check_plan": {"query": "q", "plan": "p", "rubric": [{"id": "r1"}]},
     "supervisor_check_toolcall": {"query": "q", "earlier": ["product_search {}"], "shown": ["Kettles: P1 ($20.00)"], "call": "c", "result": "r"},
     "supervisor_check_report": {"query": "q", "rubric": [{"id": "r1"}], "report": "rep", "evidence": ["a page"]},
+    "distill_reflect": {
+        "query": "q",
+        "mistakes": [{"n": 1, "kind": "plan", "did": "p", "wrong": ["w"], "next": "b"}],
+        "refused": [{"n": 1, "reflection": "You erred.", "because": "b"}],
+    },
     "judge_pair": {"query": "q", "criteria": [{"n": 1}], "a": "rep", "b": "rep", "sources_a": ["a page"], "sources_b": []},
     "judge_criteria": {"query": "q"},
 }

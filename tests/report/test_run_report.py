@@ -386,3 +386,14 @@ def test_the_terminal_says_the_same_in_brief(whole):
     Console(file=out, width=140).print(report_view(headline(data), failures(data), data.compared, len(data.conversations)))
     said = out.getvalue()
     assert headline(data)[0] in said and run_report.INVENTED in said and said.count("50.0%") == 2 and len(said.splitlines()) < 16
+
+
+def test_reinforcement_learning_shows_its_reward_and_what_it_was_made_of(tmp_path):
+    write_text('{"name": "a run"}', tmp_path / "run.json")
+    summary = {"first_reward": 0.25, "last_reward": 0.5}
+    Manifest("rl", "complete", {}, {}, counts={"updates": 3, "trained_episodes": 24}, started="2026-11-28", seconds=1, summary=summary).save(tmp_path / "rl")
+    rows = [{"step": n, "loss": 0.1, "lr": 1e-5} | ({"reward": 0.1 * n, "mismatch/mean": 1e-6} if n % 2 else {}) for n in range(1, 7)]
+    write_text("".join(json.dumps(r) + "\n" for r in rows), tmp_path / "rl" / "steps.jsonl")
+    text = render_report(read_run(tmp_path), MADE)
+    assert "on 24 episodes of its own, in 3 updates: the mean reward was 0.25 in the first and 0.5 in the last" in text
+    assert "mean reward of an episode" in text and "trainer against engine" in text and "tool calls of an episode" not in text

@@ -8,7 +8,8 @@ import warnings
 
 import pytest
 
-from prstack.report.tracking import HIDDEN, Tracker, read_metrics, without_secrets
+from prstack.report.tracking import Tracker, read_metrics
+from prstack.secrets import HIDDEN, without_secrets
 from prstack.settings import TrackingConfig
 
 CONFIG = {

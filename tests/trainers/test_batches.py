@@ -11,7 +11,7 @@ import pytest
 
 from prstack.errors import UserError
 from tests.trainers.models import VOCAB, make_packs
-from trainers.batches import Batches, Pack, labels_of, read_packs, write_packs
+from trainers.batches import Batches, Pack, at_labels, at_tokens, labels_of, read_packs, write_packs
 from trainers.losses import IGNORE
 from trainers.micro import collate
 
@@ -26,6 +26,31 @@ def test_written_packs_are_read_back(tmp_path: Path) -> None:
         assert (a.input_ids == b.input_ids).all() and (a.loss_mask == b.loss_mask).all()
         assert (a.segment_lengths == b.segment_lengths).all()
     assert again[5].name.endswith("part-000001.parquet:2")
+
+
+def test_what_is_said_of_a_token_comes_back_and_stands_where_it_is_predicted(tmp_path: Path) -> None:
+    packs = make_packs(3)
+    for p in packs:
+        p.extra = {"advantages": np.arange(len(p.input_ids), dtype=np.float32)}
+    write_packs(packs, tmp_path / "x.parquet")
+    for a, b in zip(packs, read_packs(tmp_path)):
+        assert (a.extra["advantages"] == b.extra["advantages"]).all()
+    p = packs[0]
+    moved, labels = at_labels(p, p.extra["advantages"]), labels_of(p)
+    assert (moved[labels != IGNORE] == 1 + np.flatnonzero(labels != IGNORE)).all() and not moved[labels == IGNORE].any()
+    back = at_tokens(moved)
+    learned = p.loss_mask.astype(bool)
+    learned[np.cumsum(p.segment_lengths) - p.segment_lengths] = False
+    assert (back[learned] == p.extra["advantages"][learned]).all() and not back[~learned].any()
+    micro = collate(packs, multiple=64)
+    assert micro.extra["advantages"].shape == micro.segment.shape == micro.labels[0].shape and micro.sequences <= len(micro.learned)
+    assert micro.extra["advantages"][: len(moved)].tolist() == moved.tolist() and micro.learned.sum() == micro.targets
+    table = pq.read_table(tmp_path / "x.parquet")
+    values = table.column("advantages").to_pylist()
+    broken = table.set_column(table.schema.get_field_index("advantages"), "advantages", pa.array([values[0], values[1][:-1], values[2]]))
+    pq.write_table(broken, tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"x\.parquet:2: advantages must hold a finite number for each of"):
+        read_packs(tmp_path)
 
 
 @pytest.mark.parametrize(

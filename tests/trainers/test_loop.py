@@ -19,10 +19,11 @@ from prstack.errors import UserError
 from prstack.settings import TrainerConfig
 from tests.trainers.models import make, make_packs
 from trainers import checkpoint
-from trainers.batches import Batches, read_packs, write_packs
+from trainers.batches import Batch, Batches, read_packs, write_packs
 from trainers.hf_files import Reader
 from trainers.layout import Layout
 from trainers.loop import Diverged, Watch, learning_rate, train
+from trainers.policy import PolicyLoss
 from trainers.worker import Setup
 
 pytestmark = pytest.mark.slow
@@ -196,6 +197,46 @@ def test_a_jump_is_an_error_only_where_packs_are_drawn_at_random(shuffle: bool, 
     except Diverged as e:
         assert str(e).startswith("step 9: loss 9.000 explodes")
     assert len(seen) == (8 if shuffle else 12)
+
+
+def test_a_stream_follows_the_model_before_each_checkpoint(tmp_path: Path) -> None:
+    happened: list = []
+
+    class Ranks:
+        ranks = dp = 1
+
+        def step(self, shares: list, lr: float, loss: object) -> dict:
+            happened.append(("step", shares))
+            return {"loss": 1.0, "tokens": 1, "seconds": 1.0}
+
+        def save(self, folder: Path, state: dict, keep: int) -> None:
+            happened.append(("save", state))
+
+    class Rollouts:
+        played = 0
+
+        def steps(self, epochs: float) -> int:
+            return round(2 * epochs)
+
+        def __next__(self) -> Batch:
+            self.played += 1
+            return Batch([[[self.played]]], 0)
+
+        def after_step(self, metrics: dict) -> dict:
+            happened.append(("after", metrics["step"]))
+            return {"reward": 0.5}
+
+        def state(self) -> dict:
+            return {"played": self.played}
+
+        def restore(self, state: dict) -> None:
+            self.played = state["played"]
+
+    seen: list[dict] = []
+    config = TrainerConfig(epochs=1.0, checkpoint_every=1)
+    train(Ranks(), Rollouts(), config, tmp_path, seen.append, {"step": 1, "data": {"played": 7}}, PolicyLoss())
+    assert happened == [("step", [[[8]]]), ("after", 2), ("save", {"step": 2, "data": {"played": 8}, "steps": 2})]
+    assert seen[0]["reward"] == 0.5 and seen[0]["step"] == 2
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from trainers.spec import ModelSpec
 from trainers.worker import Setup
 
 QWEN = ModelSpec.from_config(SHAPES["Qwen/Qwen3-30B-A3B"])
-CLUSTERS = ["qwen3_30b_8x8", "qwen3_30b_128k"]
+CLUSTERS = ["cluster_8x8", "paper"]
 
 
 def test_the_parameters_of_qwen3_30b_are_those_of_its_model_card() -> None:
@@ -67,7 +67,7 @@ def test_a_cluster_preset_is_planned_and_fits(preset: str, capsys: pytest.Captur
 
 
 def test_what_does_not_fit_is_refused(capsys: pytest.CaptureFixture) -> None:
-    assert cli.main(["sft", "--plan", "preset=qwen3_30b_8x8", "plan.memory_gib=16"]) == 1
+    assert cli.main(["sft", "--plan", "preset=cluster_8x8", "plan.memory_gib=16"]) == 1
     assert "Does not fit: 36.5 GiB" in capsys.readouterr().out
 
 
@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_refused(capsys: pytest.CaptureFixture) -> None:
     ],
 )
 def test_what_the_model_does_not_allow_is_said(wrong: str, said: str, capsys: pytest.CaptureFixture) -> None:
-    assert cli.main(["sft", "--plan", "preset=qwen3_30b_8x8", wrong]) == 2
+    assert cli.main(["sft", "--plan", "preset=cluster_8x8", wrong]) == 2
     assert said in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prstack.errors import UserError
+from prstack.store import published
 from tests.trainers.models import make, make_packs
 from trainers.layout import Layout
 from trainers.spec import ModelSpec
@@ -96,6 +97,13 @@ def test_round_trip_over_two_ranks(pair, tmp_path: Path, layout: Layout) -> None
     pair.setup(Setup(str(base), layout))
     pair.export(out)
     assert_same(base, out)
+    given = pair.publish(tmp_path / "given", "3", bucket_mb=0.1)
+    assert_same(base, tmp_path / "given")
+    stored = tensors(base)
+    assert published.read(tmp_path / "given", "3", given.checksum) == {n: published.checksum(t.numpy().tobytes()) for n, t in stored.items()}
+    assert given.bytes == sum(t.nbytes for t in stored.values())
+    sizes = [f.stat().st_size for f in (tmp_path / "given").glob("*.safetensors")]
+    assert len(sizes) > 3 and max(sizes) < 0.1 * 2**20 + 4096  # a head with names and shapes
 
 
 def test_export_computes_the_same_in_transformers(local, tmp_path: Path) -> None:

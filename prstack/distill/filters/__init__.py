@@ -15,17 +15,15 @@ import re
 from collections.abc import Callable
 
 from prstack.distill.episode import last_of, tool_steps
-from prstack.distill.filters import form, wording
+from prstack.distill.filters import form, seen, wording
 from prstack.distill.filters.citing import unshown
 from prstack.distill.filters.contamination import contaminated, read_reference
 from prstack.errors import UserError
 from prstack.plugins import import_callable
 from prstack.scoring import rubric
 from prstack.scoring.conduct import NGRAM, repeated
-from prstack.scoring.evidence import Evidence
-from prstack.scoring.grounding import ground
 from prstack.scoring.products import e_prod
-from prstack.scoring.report import parse_report, report_body
+from prstack.scoring.report import report_body
 from prstack.settings import FilterConfig
 from prstack.types import Step, Trajectory
 from prstack.world.holdout import held_out_category, held_out_combination
@@ -152,7 +150,7 @@ def contamination(t: Trajectory, config: FilterConfig) -> Rejection | None:
 # --- scores --------------------------------------------------------------------------------------------------
 def citations(t: Trajectory, config: FilterConfig) -> Rejection | None:
     """Share of what the final report points at, as products, pages and web addresses, that a tool result shows."""
-    missing, cited = unshown(parse_report(_report(t)), Evidence.from_steps(t.steps))
+    missing, cited = unshown(seen.report(_report(t)), seen.evidence(t))
     if missing and 1 - len(missing) / cited < config.min_cited:
         return "citations", f"{', '.join(missing[:3])}: in no tool result ({len(missing)} of {cited} cited)"
     return None
@@ -160,7 +158,7 @@ def citations(t: Trajectory, config: FilterConfig) -> Rejection | None:
 
 def grounding(t: Trajectory, config: FilterConfig) -> Rejection | None:
     """Share of the final report's claims that a tool result supports, and number of those that one contradicts."""
-    found = ground(parse_report(_report(t)), Evidence.from_steps(t.steps))
+    found = seen.grounding(t, _report(t))
     if found.precision < config.min_grounding:
         bad = next((f"{f.product_id}: {f.name}: {f.value} is {f.status}" for f in found.findings if f.status != "supported"), "no claims")
         return "grounding", f"{found.precision:.0%} of the claims are supported, at least {config.min_grounding:.0%} are needed ({bad})"
@@ -172,7 +170,7 @@ def grounding(t: Trajectory, config: FilterConfig) -> Rejection | None:
 
 def products(t: Trajectory, config: FilterConfig) -> Rejection | None:
     """Distinct products that the report pitches and a tool returned (E.Prod)."""
-    n = len(e_prod(parse_report(_report(t)), Evidence.from_steps(t.steps)))
+    n = len(e_prod(seen.report(_report(t)), seen.evidence(t)))
     if n < config.min_products:
         return "products", f"{n} products that a tool returned, at least {config.min_products} are needed"
     return None
@@ -180,7 +178,7 @@ def products(t: Trajectory, config: FilterConfig) -> Rejection | None:
 
 def score(t: Trajectory, config: FilterConfig) -> Rejection | None:
     """Verifiable rubric score of the final report, and number of needs that its products break."""
-    found = rubric.score(_report(t), t.rubric, Evidence.from_steps(t.steps))
+    found = seen.scored(t, _report(t))
     if found.score < config.min_score:
         return "score", f"rubric score {found.score:.2f}, at least {config.min_score:.2f} is needed"
     broken = [r.evidence for i, r in zip(t.rubric, found.items, strict=True) if r.status == "violated" and i.type in rubric.CONSTRAINTS]
@@ -191,7 +189,7 @@ def score(t: Trajectory, config: FilterConfig) -> Rejection | None:
 
 def rubric_score(t: Trajectory) -> float:
     """The verifiable rubric score of the final report, in [0, 1]."""
-    return rubric.score(_report(t), t.rubric, Evidence.from_steps(t.steps)).score
+    return seen.scored(t, _report(t)).score
 
 
 def _report(t: Trajectory) -> str:

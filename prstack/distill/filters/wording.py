@@ -32,6 +32,8 @@ FUNCTION_WORDS = {
         "pt": "os uma que com para não é do da em mais mas esta são por dos das você ao na no pelo muito também",
     }.items()
 }
+_LANGUAGES = {word: [language for language, known in FUNCTION_WORDS.items() if word in known] for known in FUNCTION_WORDS.values() for word in known}
+"""Function word → the languages that have it."""
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+")
 _LETTERS = re.compile(r"[^\W\d_]")
@@ -80,8 +82,10 @@ def foreign_letters(text: str) -> int:
 
 def other_language(text: str, wanted: str) -> str | None:
     """The language that a text is in, where that is not the wanted one."""
-    words = _WORD.findall(text.lower())
-    hits = {language: sum(w in known for w in words) for language, known in FUNCTION_WORDS.items()}
+    hits = dict.fromkeys(FUNCTION_WORDS, 0)
+    for word in _WORD.findall(text.lower()):
+        for language in _LANGUAGES.get(word, ()):
+            hits[language] += 1
     own = hits.pop(wanted)
     most = max(hits, key=lambda language: hits[language])
     return most if hits[most] >= OTHER and hits[most] > 2 * own else None

@@ -85,7 +85,7 @@ class Importer:
         tokens = len(rendered.input_ids)
         if tokens > self.longest:
             return _reject(c, "context", ("too_long", f"{tokens} tokens, a pack holds {self.longest}"), size)
-        none = dict.fromkeys(("reflections", "dropped_calls", "accepted", "refused", "pairs", "unpaired"), 0)
+        none = dict.fromkeys(("reflections", "by_model", "dropped_calls", "accepted", "refused", "pairs", "unpaired"), 0) | {"fallbacks": "{}"}
         calls = sum(s.tool_call is not None for s in t.steps)
         row = dataset_row(
             t, c.messages, c.tools, score=None, calls=calls, tokens=tokens, learned_tokens=sum(rendered.loss_mask), source_tokens=size, **none

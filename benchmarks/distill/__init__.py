@@ -1,0 +1,1 @@
+"""Speed, memory and scaling of distillation: python -m benchmarks.distill."""

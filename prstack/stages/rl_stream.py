@@ -1,0 +1,154 @@
+"""The stream that `prstack rl` trains on: rollouts as batches, and after each update the new weights to where the next rollouts come from.
+
+Of one update:
+
+1. Its rollouts are played (or read), and lie on disk.
+2. Their episodes, in an order of the update's own, are dealt to `minibatches` parts; each part becomes packs, and those a batch.
+3. The trainer's log-probabilities of what was sampled are held against the engine's. Of the same weights they must agree (`rl.max_mismatch`),
+   before anything is trained on them.
+4. The loop takes a step over each batch. A rollout is in one batch, once.
+5. Then the weights are published, and the engines serve them before the next query is asked.
+
+Checkpoints are written between updates alone, so that a run that is taken up again begins with 1, with the weights and the query at which
+the checkpoint was written.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prstack.rl import mismatch
+from prstack.rl.samples import Tokens, balanced, sequence, shuffled
+from prstack.settings import Config
+from prstack.stages.rl_rollouts import Players, Replayed
+from trainers.batches import Batch, Pack, at_tokens, deal, filler
+from trainers.launch import Group
+
+RECOMPUTE = "recompute"
+
+
+class Rollouts:
+    """Implements `trainers.loop.Stream`. `folder` is where weights are published; `label` makes their versions this session's own."""
+
+    def __init__(self, source: Players | Replayed, group: Group, config: Config, folder: Path, label: str = ""):
+        self.update = 0
+        """Updates that were made."""
+        self._source, self._group, self._config, self._settings, self._folder, self._label = source, group, config, config.rl, folder, label
+        self._bound = config.rl.max_mismatch or mismatch.BOUNDS[config.trainer.dtype]
+        self._begun = False
+        self._waiting: list[Batch] = []
+        self._said: dict[str, float] = {}
+
+    def steps(self, epochs: float) -> int:
+        """`rl.updates` says how many; there are no rounds."""
+        return self._settings.updates * self._settings.minibatches
+
+    def __next__(self) -> Batch:
+        if not self._begun:
+            self._begin()
+        if not self._waiting:
+            self._waiting = self._prepare(self.update + 1)
+        return self._waiting.pop(0)
+
+    def after_step(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """What is to be said of the update's rollouts goes with its first step; after its last one the weights are published."""
+        said, self._said = self._said, {}
+        if not self._waiting:
+            self.update += 1
+            if self.update < self._settings.updates:
+                said |= self.publish()
+        return {"update": self.update + bool(self._waiting)} | said
+
+    def state(self) -> dict[str, Any]:
+        return {"update": self.update, **self._source.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._source.restore(state)
+        self.update = state["update"]
+
+    def publish(self) -> dict[str, float]:
+        """The engines serve what the ranks have, under a version of its own; older weights are removed."""
+        if not self._source.live:
+            return {}
+        start = time.perf_counter()
+        version = f"update-{self.update}{self._label}"
+        published = self._group.publish(self._folder / version, version, self._settings.bucket_mb)
+        self._source.serve(published)
+        for old in self._folder.iterdir():
+            if old.name != version:
+                shutil.rmtree(old)
+        return {"seconds/publish": time.perf_counter() - start}
+
+    def _begin(self) -> None:
+        """What later updates of an attempt that was cut off have left goes; the engines get the weights that the ranks have taken up."""
+        self._begun = True
+        self._source.forget(self.update)
+        if self.update or self._source.stale:
+            self.publish()
+
+    def _prepare(self, update: int) -> list[Batch]:
+        """The batches of an update, in the order of its steps. Raises mismatch.Disagreement."""
+        groups, said = self._source.rollouts(update)
+        episodes = [sequence(r) for g in groups for r in g.rollouts if r.used]
+        order = shuffled(len(episodes), self._config.seed, update)
+        parts = [[episodes[i] for i in order[m :: self._settings.minibatches]] for m in range(self._settings.minibatches)]
+        trainer = self._config.trainer
+        packs = [packed(part, trainer.micro_batch * self._group.dp, trainer.context) for part in parts]
+        some = next(p for part in packs for p in part)
+        batches = [Batch(deal(part or [filler(some)], trainer.micro_batch, self._group.dp), self._source.epoch) for part in packs]
+        start = time.perf_counter()
+        found = self._compare(batches)
+        self._said = said | found.log() | {"seconds/compare": time.perf_counter() - start, "episodes/used": len(episodes)}
+        if self._source.live:
+            mismatch.check(found, self._bound, f"rl: update {update}")
+            if found.max_ratio > mismatch.RATIO_ALARM and trainer.dtype == "float32":
+                print(f"rl: update {update}: a token differs much between engine and trainer: {found}", flush=True)
+        return batches
+
+    def _compare(self, batches: Sequence[Batch]) -> mismatch.Mismatch:
+        """The trainer's log-probabilities beside the engine's. With `recompute`, the trainer's become π_old, and every token gets its weight; with
+        `rl.kl`, every token gets those of the model that training began with."""
+        trainer, engine = [], []
+        for batch in batches:
+            for pack, now in self._said_of(batch):
+                then, learned = pack.extra["old_logprobs"], pack.loss_mask == 1
+                trainer.append(now[learned])
+                engine.append(then[learned])
+                if self._settings.old_logprobs == RECOMPUTE:
+                    weights = np.where(learned, mismatch.truncated(now, then, self._settings.tis_cap), 0).astype(np.float32)
+                    pack.extra |= {"old_logprobs": now, "weights": weights}
+            if self._settings.kl:
+                for pack, reference in self._said_of(batch, reference=True):
+                    pack.extra["ref_logprobs"] = reference
+        return mismatch.measure(trainer, engine)
+
+    def _said_of(self, batch: Batch, reference: bool = False) -> Iterator[tuple[Pack, np.ndarray]]:
+        """Each pack of a batch with what the ranks say of its tokens, float32 [t]; `reference`: by the weights that training began with."""
+        for share, answer in zip(batch.shares, self._group.forward(batch.shares, reference), strict=True):
+            for packs, rows in zip(share, answer, strict=True):
+                for pack, row in zip(packs, rows, strict=True):
+                    yield pack, at_tokens(np.asarray(row, np.float32))
+
+
+def packed(episodes: Sequence[Tokens], multiple: int, context: int) -> list[Pack]:
+    """Episodes as packs, each a segment; π_old is the engine's."""
+    packs = []
+    for n, places in enumerate(balanced([len(e.input_ids) for e in episodes], multiple, context)):
+        if inside := [episodes[i] for i in places]:
+            advantages = np.concatenate([np.full(len(e.input_ids), e.advantage, np.float32) for e in inside])
+            packs.append(
+                Pack(
+                    np.concatenate([e.input_ids for e in inside]),
+                    np.concatenate([e.loss_mask for e in inside]),
+                    np.array([len(e.input_ids) for e in inside], np.int32),
+                    f"pack {n} of {len(inside)} episodes, {inside[0].id} first",
+                    {"advantages": advantages, "old_logprobs": np.concatenate([e.logprobs for e in inside])},
+                )
+            )
+    return packs

@@ -1,0 +1,1 @@
+"""Templates of batch scripts, which `prstack submit` renders (`prstack.submit.script`)."""
