@@ -2,7 +2,8 @@
 #
 #   make run                     environment, then the whole pipeline on this machine, then a summary
 #   make run ARGS="preset=smoke" the same with other settings (key=value, see `prstack run --help`)
-#   make test [SLOW=1]           environment, then the test suite (SLOW=1 adds what takes minutes; .ci/run does)
+#   make test [SLOW=1] [LONG=1]  environment, then the test suite (SLOW=1 adds what takes minutes, as .ci/run does;
+#                                LONG=1 also what .ci/run has no time for)
 #   make env                     the environment alone, in $(VENV); nothing to do when the pins did not change
 #   make lint                    linter and import rules
 #   make clean / distclean       caches and build outputs / also the environment. Runs are never removed.
@@ -15,6 +16,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 SLOW ?=
+LONG ?=
 
 bin := $(VENV)/bin
 stamp := $(VENV)/.installed
@@ -52,7 +54,7 @@ run: env
 	@$(bin)/prstack run $(ARGS)
 
 test: env
-	@$(bin)/python -m pytest $(if $(SLOW),,-m "not slow") $(ARGS)
+	@$(bin)/python -m pytest $(if $(LONG),,-m "not $(if $(SLOW),long,slow)") $(ARGS)
 
 lint: env
 	@$(bin)/ruff check .

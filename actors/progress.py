@@ -43,6 +43,6 @@ def endpoint() -> str:
     """Where this node's metrics can be read, as a URL; empty when Ray serves none."""
     mine = ray.get_runtime_context().get_node_id()
     for node in ray.nodes():
-        if node["NodeID"] == mine and node["Alive"] and node.get("MetricsExportPort"):
+        if node["NodeID"] == mine and node["Alive"] and node.get("MetricsExportPort", 0) > 0:
             return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     return ""

@@ -106,6 +106,7 @@ def test_copies_differ_in_their_ids_alone():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_recorded_calls_are_replayed_with_their_lengths_and_grammars():
     from actors.engine import Request
     from actors.vllm_engine import VLLMEngine

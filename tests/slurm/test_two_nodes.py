@@ -80,6 +80,7 @@ def whole(slurm, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_whole_run_has_ranks_on_both_nodes_and_all_it_makes_in_the_shared_folder(whole):
     assert all(manifest(whole, stage)["status"] == "complete" for stage in ("world", "synthesis", "distill", "sft", "evaluation"))
@@ -94,6 +95,7 @@ def test_a_whole_run_has_ranks_on_both_nodes_and_all_it_makes_in_the_shared_fold
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_file_of_it_holds_a_secret(slurm, whole):
     """Neither the run folder nor what Slurm keeps; the token of its Ray cluster is gone."""
     for folder in (whole.parent, slurm.folder):
@@ -104,6 +106,7 @@ def test_no_file_of_it_holds_a_secret(slurm, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_node_without_power_costs_a_requeue_and_nothing_else(slurm, tmp_path, whole):
     """The training of two ranks loses a node; Slurm notices, the job waits for a node and goes on from its checkpoint."""
@@ -121,6 +124,7 @@ def test_a_node_without_power_costs_a_requeue_and_nothing_else(slurm, tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_job_at_its_time_limit_is_requeued_and_plays_no_episode_twice(slurm, tmp_path):
     run, episodes = tmp_path / "r", 700

@@ -14,7 +14,7 @@ from prstack.store.records import from_row
 from prstack.types import Termination, Trajectory
 from tests.actors.vllm_server import serve
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 pytest.importorskip("vllm")
 
 EPISODES = 4

@@ -99,6 +99,7 @@ def test_settings_that_contradict_each_other(source, tmp_path, more, said):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_over_a_real_engine_every_reflection_is_accounted_for(tmp_path):
     """The base of nine million parameters knows nothing of reflections: what it writes is refused or taken, and all of it is counted."""
