@@ -14,7 +14,8 @@ from prstack.errors import UserError
 from prstack.secrets import names_secret
 
 PACKAGES = ("prstack", "actors", "trainers", "conf", "slurm")
-LEFT_OUT = ("**/__pycache__", "**/.*", "**/*.pem", "**/*.key", "**/*.env")
+LEFT_OUT = ("**/__pycache__", "**/.env*", "**/*.pem", "**/*.key", "**/*.env")
+"""Patterns as of .gitignore. None may match `.`, as which Ray sees the folder itself: it would ship nothing of it."""
 
 
 def runtime_env(variables: dict[str, str] | None = None) -> dict[str, Any]:

@@ -43,19 +43,20 @@ def test_a_dry_run_prints_the_command_of_ray(capsys):
 @pytest.fixture
 def cluster():
     """A Ray cluster of one node that was there before, with a dashboard; its address and the dashboard's."""
-    with socket.socket() as a, socket.socket() as b:
-        a.bind(("127.0.0.1", 0))
-        b.bind(("127.0.0.1", 0))
-        port, dashboard = a.getsockname()[1], b.getsockname()[1]
+    with socket.socket() as a, socket.socket() as b, socket.socket() as c:
+        for s in (a, b, c):
+            s.bind(("127.0.0.1", 0))
+        port, dashboard, client = (s.getsockname()[1] for s in (a, b, c))
     import ray
 
     own, temp = ray.util.get_node_ip_address(), tempfile.mkdtemp(prefix="ps-")  # Ray takes 127.0.0.1 in an address for this one
     options = ["--block", "--head", f"--node-ip-address={own}", f"--port={port}", "--num-cpus=2", "--object-store-memory=100000000", f"--temp-dir={temp}"]
-    ports = ["--min-worker-port=0", "--max-worker-port=0", "--ray-client-server-port=0", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
+    ports = ["--min-worker-port=0", "--max-worker-port=0", f"--ray-client-server-port={client}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
     process = subprocess.Popen([sys.executable, "-m", "ray.scripts.scripts", "start", *options, *ports], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
+            assert process.poll() is None, "Ray did not start"
             with socket.socket() as s:
                 if not s.connect_ex(("127.0.0.1", dashboard)):
                     break
