@@ -34,7 +34,8 @@ _MARKS = "|".join(map(re.escape, bpe.SPECIAL))
 def make_tokenizer(config: PretrainConfig) -> Tokenizer:
     texts = documents(config.seed + 1)
     sample = [re.sub(_MARKS, "", "".join(text for text, _ in next(texts))) for _ in range(config.tokenizer_documents)]
-    prompts = [p.read_text(encoding="utf-8") for p in sorted(PROMPTS.glob("*.jinja"))]
+    # Not those of distillation, which no base reads: a tokenizer once made is to be made the same again.
+    prompts = [p.read_text(encoding="utf-8") for p in sorted(PROMPTS.glob("*.jinja")) if not p.name.startswith("distill_")]
     return bpe.train([*sample, *prompts * PROMPT_WEIGHT], config.vocabulary)
 
 
