@@ -15,7 +15,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -56,15 +56,11 @@ async def until_back(actor: Any) -> str:
 
 @dataclass(slots=True)
 class Cast:
-    """Every actor handle of a synthesis, and how many episodes each team has in flight."""
+    """The actors of a synthesis, and how many episodes each team has in flight."""
 
-    engines: dict[str, list[Any]] = field(default_factory=dict)
-    teams: list[Any] = field(default_factory=list)
+    engines: dict[str, list[Any]]
+    teams: list[Any]
     playing: Counter[int] = field(default_factory=Counter)
-
-    @property
-    def handles(self) -> list[Any]:
-        return [*(h for hs in self.engines.values() for h in hs), *self.teams]
 
 
 @contextmanager
@@ -75,26 +71,15 @@ def cast_actors(config: Config, world_folder: Path, models: dict[str, str]) -> I
     """
     roles = {role: config.engine.of(role) for role in ROLES}
     labels = {role: name if name == "expert" else f"{name}:{config.engine.model}" for role, name in roles.items()}
-    cast, tag = Cast(), f"prstack-{uuid.uuid4().hex[:8]}"
+    tag = f"prstack-{uuid.uuid4().hex[:8]}"
     names = {name: [f"{tag}-engine-{name}-{i}" for i in range(config.engine.replicas)] for name in sorted(set(roles.values()))}
+    engines = {name: [_start_engine(name, actor_name, config, models) for actor_name in actor_names] for name, actor_names in names.items()}
     # Over all nodes, as one team alone takes a core; they hold none, since they mostly wait for engines.
     spread = {**_SHARED, "scheduling_strategy": "SPREAD"} if config.synthesis.teams > 1 else _SHARED
-    try:
-        for name, actor_names in names.items():
-            cast.engines[name] = [_start_engine(name, actor_name, config, models) for actor_name in actor_names]
-        for i in range(config.synthesis.teams):
-            options = ray.remote(Team).options(name=f"{tag}-team-{i}", **spread)
-            cast.teams.append(
-                options.remote(names, roles, labels, str(world_folder), config.world.kind, config.agents, list(config.tools.extra), config.web)
-            )
-        ray.get([h.ready.remote() for h in cast.handles])
-        yield cast
-    finally:
-        for engine in (h for hs in cast.engines.values() for h in hs):
-            with suppress(Exception):
-                ray.get(engine.shutdown.remote(), timeout=10)
-        for handle in cast.handles:
-            ray.kill(handle)
+    given = (names, roles, labels, str(world_folder), config.world.kind, config.agents, list(config.tools.extra), config.web)
+    teams = [ray.remote(Team).options(name=f"{tag}-team-{i}", **spread).remote(*given) for i in range(config.synthesis.teams)]
+    with _until_the_end([h for hs in engines.values() for h in hs], teams):
+        yield Cast(engines, teams)
 
 
 @contextmanager
@@ -124,15 +109,16 @@ def named_engines(config: Config, model: Path | None) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _until_the_end(handles: list[Any]) -> Iterator[list[Any]]:
-    """Engine actors, once all are ready; they end with the block."""
+def _until_the_end(engines: list[Any], teams: Sequence[Any] = ()) -> Iterator[list[Any]]:
+    """The actors, once all are ready; they end with the block, engines with their processes."""
     try:
-        ray.get([h.ready.remote() for h in handles])
-        yield handles
+        ray.get([h.ready.remote() for h in (*engines, *teams)])
+        yield engines
     finally:
-        for handle in handles:
+        for engine in engines:
             with suppress(Exception):
-                ray.get(handle.shutdown.remote(), timeout=10)
+                ray.get(engine.shutdown.remote(), timeout=10)
+        for handle in (*engines, *teams):
             ray.kill(handle)
 
 

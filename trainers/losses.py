@@ -18,6 +18,7 @@ value per token; the trainer sums it and divides by a number that holds for the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -139,7 +140,7 @@ def token_values(
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(ABC):
     """What a step minimises. A loss is sent to the ranks: plain values only.
 
     It is told of each position t of a micro-batch (`micro.Micro.said`), all [t] but one:
@@ -159,9 +160,9 @@ class Loss:
         """Whether the entropy of each token's distribution is to be computed."""
         return False
 
+    @abstractmethod
     def __call__(self, logprobs: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """(log-probability of each label [t], what is said of them) → (loss [t], 0 where nothing counts; metrics)."""
-        raise NotImplementedError
 
     def denominator(self, targets: float, sequences: float) -> float:
         """What the sum of losses is divided by: from the target tokens, and the conversations that have some, of the whole batch."""

@@ -109,12 +109,10 @@ class Players:
 
     def _next(self, n: int) -> list[tuple[int, Task]]:
         """The next queries with their places in the stream."""
-        out = []
-        for place in range(self.position, self.position + n):
-            epoch, i = divmod(place, len(self.tasks))
-            out.append((place, self.tasks[shuffled(len(self.tasks), self._config.seed, epoch)[i]]))
+        places = [(place, *divmod(place, len(self.tasks))) for place in range(self.position, self.position + n)]
+        orders = {epoch: shuffled(len(self.tasks), self._config.seed, epoch) for epoch in {epoch for _, epoch, _ in places}}
         self.position += n
-        return out
+        return [(place, self.tasks[orders[epoch][i]]) for place, epoch, i in places]
 
     async def _play(self, update: int, queries: list[tuple[int, Task]]) -> list[Group]:
         room, version = asyncio.Semaphore(self._settings.concurrency), self.version
