@@ -5,7 +5,7 @@ itself does not notice, and the child would keep its memory for ever. vLLM sends
 process that it starts, and leaves room in it for an object of ours: reading `Owner` in another process starts a thread
 there that waits for the end of the actor's process and then ends its own. That is the first thing such a process does,
 long before it loads a model. It also leaves its process group, so that Ctrl-C in a terminal reaches the owner alone, which
-may have something to go on with.
+may have something to go on with, and asks for the processor's tile registers (AMX).
 """
 
 from __future__ import annotations
@@ -37,8 +37,18 @@ def _received(pid: int) -> Owner:
         end_with(pid)
         with suppress(PermissionError):  # the leader of a session stays where it is
             os.setpgid(0, 0)
+        allow_amx()
         owner.pid = pid
     return owner
+
+
+def allow_amx() -> None:
+    """Linux lets a process use AMX only after it has asked. vLLM 0.32.0 picks its AMX kernels for attention in bfloat16 wherever the processor
+    has them and leaves the asking to oneDNN, which does so before its own first use; where a model is too small for that, attention comes first
+    and the process ends with SIGILL, without a word."""
+    import torch
+
+    torch.cpu._init_amx()  # False where there is no AMX
 
 
 def end_with(pid: int) -> None:

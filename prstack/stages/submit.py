@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prstack.config import type_name
 from prstack.errors import UserError
@@ -29,6 +30,8 @@ from prstack.submit.script import render
 
 COMMANDS = ("run", "world", "synthesize", "distill", "sft", "rl", "evaluate", "pretrain", "selftest")
 """What can be submitted: what makes something without a terminal."""
+AGENT_SECONDS = 90.0
+"""How long a Ray cluster is waited for that has no node to start a job's driver on yet."""
 
 
 def submit(config: Config, command: str, settings: Sequence[str], stages: Sequence[str], dry_run: bool) -> int:
@@ -108,6 +111,19 @@ def _to_slurm(config: Config, planned: Sequence[Job], scripts: Sequence[str], ru
     return 0
 
 
+def _submitted(client: Any, **job: Any) -> str:
+    """The job's number. A cluster that has just started takes jobs only once a node's agent has told the dashboard of itself; until then
+    Ray asks to try again later, and that is done for AGENT_SECONDS. Raises RuntimeError."""
+    deadline = time.monotonic() + AGENT_SECONDS
+    while True:
+        try:
+            return client.submit_job(**job)
+        except RuntimeError as e:
+            if "No available agent" not in str(e) or time.monotonic() > deadline:
+                raise
+        time.sleep(1.0)
+
+
 def _to_ray(config: Config, job: Job, dry_run: bool) -> int:
     """A job of Ray's job server; its driver runs on the cluster, with this package and no more of this machine."""
     address = config.cluster.address
@@ -120,7 +136,7 @@ def _to_ray(config: Config, job: Job, dry_run: bool) -> int:
 
     try:
         client = JobSubmissionClient(address)
-        number = client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env(config.cluster.env))
+        number = _submitted(client, entrypoint=entrypoint, runtime_env=runtime_env(config.cluster.env))
     except (ConnectionError, RuntimeError) as e:
         raise UserError(f"cluster.address={address}: {str(e).splitlines()[0]}") from e
     print(f"{job.name}: job {number} at {address}; its log: ray job logs --follow {number}", flush=True)

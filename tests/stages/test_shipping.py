@@ -43,15 +43,16 @@ def test_a_dry_run_prints_the_command_of_ray(capsys):
 @pytest.fixture
 def cluster():
     """A Ray cluster of one node that was there before, with a dashboard; its address and the dashboard's."""
-    with socket.socket() as a, socket.socket() as b, socket.socket() as c:
-        for s in (a, b, c):
+    with socket.socket() as a, socket.socket() as b, socket.socket() as c, socket.socket() as d:
+        for s in (a, b, c, d):
             s.bind(("127.0.0.1", 0))
-        port, dashboard, client = (s.getsockname()[1] for s in (a, b, c))
+        port, dashboard, client, agent = (s.getsockname()[1] for s in (a, b, c, d))
     import ray
 
     own, temp = ray.util.get_node_ip_address(), tempfile.mkdtemp(prefix="ps-")  # Ray takes 127.0.0.1 in an address for this one
     options = ["--block", "--head", f"--node-ip-address={own}", f"--port={port}", "--num-cpus=2", "--object-store-memory=100000000", f"--temp-dir={temp}"]
     ports = ["--min-worker-port=0", "--max-worker-port=0", f"--ray-client-server-port={client}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
+    ports += [f"--dashboard-agent-listen-port={agent}"]  # another Ray on this machine has the default one, and an agent without it takes no jobs
     process = subprocess.Popen([sys.executable, "-m", "ray.scripts.scripts", "start", *options, *ports], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
@@ -69,6 +70,25 @@ def cluster():
         finally:
             os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
             shutil.rmtree(temp, ignore_errors=True)
+
+
+def test_a_cluster_that_has_no_agent_yet_is_asked_again(monkeypatch):
+    from prstack.stages import submit
+
+    answers = [RuntimeError("Request failed with status code 500: No available agent to submit job, please try again later.."), "raysubmit_1"]
+
+    class Client:
+        def submit_job(self, **job):
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    monkeypatch.setattr(submit.time, "sleep", lambda seconds: None)
+    assert submit._submitted(Client(), entrypoint="x") == "raysubmit_1"
+    answers[:] = [RuntimeError("Request failed with status code 400: bad entrypoint")]
+    with pytest.raises(RuntimeError, match="bad entrypoint"):
+        submit._submitted(Client(), entrypoint="x")
 
 
 @pytest.mark.slow
