@@ -3,7 +3,7 @@
 #   make run                     environment, then the whole pipeline on this machine, then a summary
 #   make run ARGS="preset=smoke" the same with other settings (key=value, see `prstack run --help`)
 #   make test [SLOW=1] [LONG=1]  environment, then the test suite (SLOW=1 adds what takes minutes, as .ci/run does;
-#                                LONG=1 also what .ci/run has no time for)
+#                                LONG=1 also what .ci/run has no time for); two files at a time, one with WORKERS=0
 #   make env                     the environment alone, in $(VENV); nothing to do when the pins did not change
 #   make lint                    linter and import rules
 #   make clean / distclean       caches and build outputs / also the environment. Runs are never removed.
@@ -16,6 +16,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 SLOW ?=
+WORKERS ?= 2
 LONG ?=
 
 bin := $(VENV)/bin
@@ -45,8 +46,9 @@ $(bin)/uv:
 	@$(bin)/python -m pip install -q --disable-pip-version-check -c cpu.lock uv
 
 $(stamp): pyproject.toml cpu.lock cpu-overrides.txt | $(bin)/uv
-	@echo "Installing prstack and what it needs into $(VENV): about 4 GB, a minute or more the first time."
+	@echo "Installing prstack and what it needs into $(VENV): about 4 GB, some two minutes the first time."
 	@$(torch_source); $(bin)/uv pip install -q --python $(bin)/python $$backend \
+	  --compile-bytecode \
 	  --override cpu-overrides.txt -c cpu.lock -e '.[cpu,dev]'
 	@touch $@
 
@@ -54,7 +56,7 @@ run: env
 	@$(bin)/prstack run $(ARGS)
 
 test: env
-	@$(bin)/python -m pytest $(if $(LONG),,-m "not $(if $(SLOW),long,slow)") $(ARGS)
+	@$(bin)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(LONG),,-m "not $(if $(SLOW),long,slow)") $(ARGS)
 
 lint: env
 	@$(bin)/ruff check .

@@ -43,6 +43,8 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     TOKENIZERS_PARALLELISM="false",
 )
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # another worker has the other core
 for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "WANDB_API_KEY"):
     os.environ.pop(name, None)
 
