@@ -5,7 +5,7 @@ import dataclasses
 import json
 import shutil
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import psutil
@@ -298,8 +298,9 @@ async def disturbed(old, new, breaking, missing):
         out["late"] = [told(s) for s in await asyncio.gather(*late)]
         await update
         for core in psutil.Process().children(recursive=True):
-            if "EngineCore" in " ".join([core.name(), *core.cmdline()]):
-                core.send_signal(signal.SIGKILL)
+            with suppress(psutil.ZombieProcess):  # what was killed before
+                if "EngineCore" in " ".join([core.name(), *core.cmdline()]):
+                    core.send_signal(signal.SIGKILL)
         out["after its death"] = [told(s) for s in await asyncio.gather(*(pool.generate(PROMPT, GREEDY) for _ in range(3)))]
         try:
             await one.update_weights(breaking, "2")
