@@ -24,6 +24,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayError
 
+from actors.engine_metrics import counted
 from actors.expert import ExpertEngine
 from actors.openai_engine import OpenAIEngine
 from actors.router import EnginePool
@@ -130,16 +131,16 @@ def _context(config: EngineConfig, model: Path) -> int:
 
 def _start_engine(name: str, actor_name: str, config: Config, models: dict[str, str]) -> Any:
     if name == "expert":
-        return ray.remote(ExpertEngine).options(name=actor_name, **_SHARED).remote(asdict(config.agents.mistakes))
+        return ray.remote(counted(ExpertEngine)).options(name=actor_name, **_SHARED).remote(asdict(config.agents.mistakes))
     if name == "openai":
-        return ray.remote(OpenAIEngine).options(name=actor_name, **_SHARED).remote(config.engine)
+        return ray.remote(counted(OpenAIEngine)).options(name=actor_name, **_SHARED).remote(config.engine)
     return _start_vllm(actor_name, config.engine, models[name])
 
 
 def _start_vllm(actor_name: str, settings: EngineConfig, model: str) -> Any:
     threads = max(1, (os.cpu_count() or 1) // settings.replicas)
     gpus = settings.vllm_args.get("tensor_parallel_size", 1) if ray.cluster_resources().get("GPU") else 0
-    return ray.remote(VLLMEngine).options(name=actor_name, runtime_env=runtime_env(threads), num_gpus=gpus, **_SHARED).remote(asdict(settings), model)
+    return ray.remote(counted(VLLMEngine)).options(name=actor_name, runtime_env=runtime_env(threads), num_gpus=gpus, **_SHARED).remote(asdict(settings), model)
 
 
 async def play_all(

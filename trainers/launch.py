@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -165,10 +166,10 @@ class RayGroup(Group):
         self._pg = placement_group([unit] * ranks, strategy="PACK")
         try:
             ray.get(self._pg.ready(), timeout=start_timeout)
-            cls = ray.remote(_Actor)
+            cls, tag = ray.remote(_Actor), f"prstack-{uuid.uuid4().hex[:8]}"
             for rank in range(ranks):
                 where = PlacementGroupSchedulingStrategy(self._pg, placement_group_bundle_index=rank)
-                options = {"num_cpus": unit["CPU"], "num_gpus": unit.get("GPU", 0), "scheduling_strategy": where}
+                options = {"name": f"{tag}-rank-{rank}", "num_cpus": unit["CPU"], "num_gpus": unit.get("GPU", 0), "scheduling_strategy": where}
                 self._workers.append(cls.options(**options).remote(rank, ranks, threads))
             nodes = self._all("node")
             host = "127.0.0.1" if len(set(nodes)) == 1 else nodes[0]

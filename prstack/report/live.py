@@ -100,9 +100,10 @@ def reason_of(t: Trajectory) -> str:
 
 
 def metrics(s: Snapshot) -> dict[str, Any]:
-    """The numbers by name, for trackers: failures as `failures/<reason>`."""
-    names = ("in_flight", "episodes_per_minute", "tokens_per_second", "approval_rate", "mean_rounds", "eta_seconds")
-    return {name: getattr(s, name) for name in names} | {f"failures/{reason}": n for reason, n in s.failures.items()}
+    """The numbers by name, for trackers and Ray's gauges (docs/metrics.md): failures as `failures/<reason>`."""
+    names = ("done", "total", "in_flight", "episodes_per_minute", "tokens_per_second", "approval_rate", "mean_rounds", "eta_seconds")
+    numbers = {"planned" if name == "total" else name: getattr(s, name) for name in names}
+    return numbers | {f"failures/{reason}": n for reason, n in s.failures.items()}
 
 
 def status(s: Snapshot) -> str:

@@ -1,4 +1,4 @@
-"""One tracker for every stage: metrics to `<run>/metrics.jsonl` always, to Weights & Biases when it is on.
+"""One tracker for every stage: metrics to `<run>/metrics.jsonl` always, to Weights & Biases when it is on, to Ray while a session is up.
 
 A line of metrics.jsonl is `{"stage", "step", "time", <metric>: value, …}`. The stage is what stands before the first `/`
 of the metric names; steps count per stage and go on where the file ends, so that a run that is taken up again
@@ -6,13 +6,18 @@ continues its curves. Numbers that JSON does not have are written as "nan", "inf
 
 W&B gets the same names and values, with `<stage>/step` as the horizontal axis of each stage. Its files lie under
 `<run>/wandb`. What goes wrong there is one warning and the end of W&B for this process, never the end of the run.
+
+Ray gets the numbers among them as gauges (`Gauges`), which `docs/metrics.md` lists: from there Prometheus and Ray's dashboard take them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import math
+import re
+import sys
 import time
 import uuid
 import warnings
@@ -21,6 +26,16 @@ from typing import Any
 
 from prstack.secrets import without_secrets
 from prstack.settings import TrackingConfig
+
+PREFIX = "prstack_"
+"""Of every gauge; Ray puts `ray_` before it."""
+LABELLED = (
+    (re.compile(r"synthesis/failures/(?P<reason>.+)"), "synthesis/failures"),
+    (re.compile(r"rl/outcome/(?P<outcome>.+)"), "rl/outcome"),
+    (re.compile(r"rl/reward/(?P<term>.+)"), "rl/reward_term"),
+    (re.compile(r"evaluation/(?P<subject>.+)/(?P<metric>[^/]+)"), r"evaluation/\g<metric>"),
+)
+"""Metrics of which there are as many as there are reasons, terms, …: one gauge, in which a label tells them apart (every group but `metric`)."""
 
 
 class Tracker:
@@ -35,6 +50,7 @@ class Tracker:
             self._file.write("\n")  # a line that a kill cut off stays alone
         self._wandb: Any = None
         self._axes: set[str] = set()
+        self._gauges = Gauges(run_name)
         if config.wandb != "disabled":
             self._guard("could not start", lambda: self._start(config, run_name, config_dict))
 
@@ -46,6 +62,7 @@ class Tracker:
         row = {"stage": stage, "step": step, "time": round(time.time(), 3), **{k: _plain(v) for k, v in metrics.items()}}
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
+        self._gauges.set(metrics)
         if self._wandb:
             self._guard("could not log", lambda: self._log_wandb(stage, step, metrics))
 
@@ -118,6 +135,56 @@ class Tracker:
                     run.finish(exit_code=1)
 
 
+class Gauges:
+    """Metrics as gauges of Ray, each with the label `run`, while this process is in a Ray session: `rl/mismatch/mean` is
+    `ray_prstack_rl_mismatch_mean`. What is set before a session is kept for it. Values that are no finite numbers are left out; a gauge shows
+    its last value until the process ends. What goes wrong with Ray is one warning and the end of the gauges, never the end of the run.
+    """
+
+    def __init__(self, run: str):
+        self._run = ascii_label(run)
+        self._made: dict[str, Any] = {}
+        self._waiting: dict[str, float] = {}
+        self._broken = False
+
+    def set(self, metrics: dict[str, Any]) -> None:
+        """Sets the gauges of these metrics, `<stage>/<name>` → value; costs some 5 µs each, and nothing leaves the process here."""
+        self._waiting |= {name: number for name, value in metrics.items() if (number := _number(value)) is not None}
+        ray = sys.modules.get("ray")
+        if self._broken or ray is None or not ray.is_initialized():
+            return
+        try:
+            for name, value in self._waiting.items():
+                self._set(name, value)
+        except Exception as e:
+            self._broken = True
+            warnings.warn(f"Ray's metrics: {name}: {type(e).__name__}: {e}; metrics go on in metrics.jsonl", RuntimeWarning, stacklevel=3)
+        self._waiting = {}
+
+    def _set(self, name: str, value: float) -> None:
+        metric, labels = gauge_of(name)
+        if metric not in self._made:
+            about = "described in docs/metrics.md"
+            self._made[metric] = importlib.import_module("ray.util.metrics").Gauge(metric, about, tag_keys=("run", *labels))
+        self._made[metric].set(value, tags={"run": self._run} | labels)
+
+
+def gauge_of(name: str) -> tuple[str, dict[str, str]]:
+    """The gauge of a metric, without Ray's `ray_`, and its labels. Whatever Prometheus does not allow in a name becomes `_`."""
+    labels: dict[str, str] = {}
+    for pattern, family in LABELLED:
+        if found := pattern.fullmatch(name):
+            labels = {label: ascii_label(value) for label, value in found.groupdict().items() if label != "metric"}
+            name = found.expand(family)
+            break
+    return PREFIX + re.sub(r"[^a-zA-Z0-9_]", "_", name), labels
+
+
+def ascii_label(value: str) -> str:
+    """A label as Ray takes it, in ASCII: other characters are written as escapes, so that two labels never become one."""
+    return value.encode("ascii", "backslashreplace").decode()
+
+
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl, less one that a kill cut off."""
     rows = []
@@ -138,6 +205,12 @@ def _run_id(path: Path) -> str:
 def _last_steps(path: Path) -> dict[str, int]:
     rows = read_metrics(path) if path.exists() else []
     return {r["stage"]: r["step"] for r in rows if isinstance(r.get("step"), int) and isinstance(r.get("stage"), str)}
+
+
+def _number(value: Any) -> float | None:
+    if hasattr(value, "item"):  # NumPy and torch scalars
+        value = value.item()
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from prstack.report.tracking import Tracker, read_metrics
+from prstack.report.tracking import Gauges, Tracker, gauge_of, read_metrics
 from prstack.secrets import HIDDEN, without_secrets
 from prstack.settings import TrackingConfig
 
@@ -33,6 +33,21 @@ def wandb_records(run):
     return records
 
 
+def logged(records):
+    """The values of W&B's records of metrics, in order, without those that W&B adds."""
+    return [{k: v for k, v in r["history"]["item"].items() if not k.startswith("_")} for r in records if r["type"] == "history"]
+
+
+def written(run):
+    """The lines of metrics.jsonl, each as W&B is to have it."""
+    lines = []
+    for row in read_metrics(run / "metrics.jsonl"):
+        if row["stage"] != "summary":
+            values = {k: v for k, v in row.items() if k not in ("stage", "step", "time") and v is not None}
+            lines.append({**values, f"{row['stage']}/step": row["step"]})
+    return lines
+
+
 def test_offline_wandb_holds_what_the_jsonl_holds(tmp_path):
     with Tracker(tmp_path, TrackingConfig(project="shop"), "night", CONFIG) as t:
         for i in range(3):
@@ -41,14 +56,9 @@ def test_offline_wandb_holds_what_the_jsonl_holds(tmp_path):
         t.summary({"kept": 7})
     records = wandb_records(tmp_path)
 
-    logged = [{k: v for k, v in r["history"]["item"].items() if not k.startswith("_")} for r in records if r["type"] == "history"]
-    written = []
-    for row in read_metrics(tmp_path / "metrics.jsonl"):
-        if row["stage"] != "summary":
-            values = {k: v for k, v in row.items() if k not in ("stage", "step", "time") and v is not None}
-            written.append({**values, f"{row['stage']}/step": row["step"]})
-    assert logged == written and len(written) == 4
-    assert written[3] == {"sft/loss": 2.5, "sft/step": 10}
+    lines = written(tmp_path)
+    assert logged(records) == lines and len(lines) == 4
+    assert lines[3] == {"sft/loss": 2.5, "sft/step": 10}
     assert any(r["type"] == "summary" and r["summary"]["update"].get("kept") == 7 for r in records)
 
     (run,) = [r["run"] for r in records if r["type"] == "run"]
@@ -87,7 +97,7 @@ def test_disabled_writes_no_wandb_files_and_does_not_import_it(tmp_path):
     code = (
         "import sys; from prstack.report.tracking import Tracker; from prstack.settings import TrackingConfig\n"
         f"t = Tracker({str(tmp_path)!r}, TrackingConfig(wandb='disabled'), 'r', {{}}); t.log({{'a/x': 1}}); t.close(); t.close()\n"
-        "assert 'wandb' not in sys.modules"
+        "assert not {'wandb', 'ray'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.jsonl"]
@@ -114,6 +124,39 @@ def test_wandb_that_fails_in_the_middle_is_one_warning(tmp_path):
         t.summary({"x": 1})
         t.close()
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
+
+
+@pytest.mark.parametrize(
+    ("metric", "gauge", "labels"),
+    [
+        ("sft/loss", "prstack_sft_loss", {}),
+        ("rl/mismatch/mean", "prstack_rl_mismatch_mean", {}),
+        ("rl/reward", "prstack_rl_reward", {}),
+        ("rl/reward/my.term", "prstack_rl_reward_term", {"term": "my.term"}),
+        ("rl/outcome/forced", "prstack_rl_outcome", {"outcome": "forced"}),
+        ("synthesis/failures/gate", "prstack_synthesis_failures", {"reason": "gate"}),
+        ("evaluation/größe/7b/score", "prstack_evaluation_score", {"subject": r"gr\xf6\xdfe/7b"}),
+        ("sft/Größe (cm)", "prstack_sft_Gr__e__cm_", {}),
+    ],
+)
+def test_a_metric_becomes_a_gauge_that_prometheus_allows(metric, gauge, labels):
+    assert gauge_of(metric) == (gauge, labels)
+
+
+def test_gauges_that_fail_are_one_warning(monkeypatch):
+    import ray.util.metrics
+
+    def fail(*_, **__):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray.util.metrics, "Gauge", fail)
+    gauges = Gauges("r")
+    with pytest.warns(RuntimeWarning, match=r"Ray's metrics: a/x: ValueError: no such thing"):
+        gauges.set({"a/x": 1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gauges.set({"a/x": 2})
 
 
 def test_secrets_are_hidden_and_the_rest_is_not():
