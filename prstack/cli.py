@@ -99,7 +99,7 @@ def _open_run(c: Config, command: str, stages: list[str]):
     from prstack.report.tracking import Tracker
     from prstack.store.rundir import RunDir
 
-    key = {k: v for k, v in config.to_dict(c).items() if k not in ("run_dir", "runs", "until", "tracking", "ray", "cluster", "search", "serve", "view")}
+    key = {k: v for k, v in config.to_dict(c).items() if k not in ("run_dir", "runs", "store_every", "until", "tracking", "ray", "cluster", "search", "serve", "view")}
     run_dir = c.run_dir
     inputs = {"distill": ("distill.input", c.distill.input), "sft": ("trainer.input", c.trainer.input), "rl": ("", None), "evaluate": ("", None)}
     if command in inputs and not run_dir and not inputs[command][1]:
@@ -108,8 +108,9 @@ def _open_run(c: Config, command: str, stages: list[str]):
             own = f" or {inputs[command][0]}=" if inputs[command][0] else ""
             raise UserError(f"there is no run under {c.runs}/ yet; give run_dir={own}, or make one with `prstack run`")
         run_dir = str(latest)
-    run, resumed = RunDir.open(run_dir, c.runs, c.name, command, key)
-    print(f"{'taking up again' if resumed else 'run'}: {_relative(run.path)} ({' → '.join(stages)})", flush=True)
+    run, resumed = RunDir.open(run_dir, c.runs, c.name, command, key, c.store_every)
+    where = f"{run.url}, worked on in {_relative(run.path)}" if run.url else _relative(run.path)
+    print(f"{'taking up again' if resumed else 'run'}: {where} ({' → '.join(stages)})", flush=True)
     return run, Tracker(run.path, c.tracking, run.path.name, config.to_dict(c))
 
 
@@ -128,9 +129,9 @@ def _stages(c: Config, command: str, names: list[str]) -> int:
         run.finish()
     finally:
         tracker.close()
-        run.close()
+        stored = run.close()
     print_summary(run.path)
-    return 0
+    return 0 if stored else 2
 
 
 LOOP = ("world", "synthesize", "distill", "sft", "control", "rl", "evaluate", "report")
@@ -193,7 +194,7 @@ def _sft(c: Config, flags: list[str]) -> int:
     from prstack.stages.training_plan import plan
     from prstack.store.rundir import RunDir
 
-    latest = Path(c.run_dir) if c.run_dir else RunDir.latest(c.runs)
+    latest = RunDir.find(None, c.run_dir, c.runs)
     packs = Path(c.trainer.input) if c.trainer.input else latest / "distill" / "packed" if latest else None
     return plan(c, packs if packs and (c.trainer.input or packs.is_dir()) else None)
 
@@ -213,7 +214,7 @@ def _pretrain(c: Config, _: list[str]) -> int:
 def _report(c: Config, targets: list[str]) -> int:
     from prstack.stages.report import report
 
-    report(c, Path(targets[0]) if targets else None)
+    report(c, _named(c, targets))
     return 0
 
 
@@ -232,7 +233,14 @@ def _chat(c: Config, targets: list[str]) -> int:
 def _view(c: Config, targets: list[str]) -> int:
     from prstack.stages.view import view
 
-    return view(c, Path(targets[0]) if targets else None)
+    return view(c, _named(c, targets))
+
+
+def _named(c: Config, targets: list[str]) -> Path | None:
+    """The run that a command is told to read."""
+    from prstack.store.rundir import RunDir
+
+    return RunDir.find(targets[0], None, c.runs) if targets else None
 
 
 def _doctor(c: Config, _: list[str]) -> int:
@@ -247,7 +255,7 @@ def _selftest(c: Config, targets: list[str]) -> int:
     return selftest(c, targets)
 
 
-MAKING = ("name", "run_dir", "runs", "seed")
+MAKING = ("name", "run_dir", "runs", "store_every", "seed")
 COMMANDS = {
     "run": Command(
         "the whole loop: world → synthesis → distillation → sft → evaluation → report",
@@ -266,24 +274,24 @@ COMMANDS = {
     ),
     "distill": Command(
         "trajectories → a training set; import takes others' conversations",
-        ("run_dir", "runs", "distill", "engine", "agents.prompts", "tools", "tracking", "ray"),
+        ("run_dir", "runs", "store_every", "distill", "engine", "agents.prompts", "tools", "tracking", "ray"),
         _distill,
         "import",
     ),
-    "sft": Command("a training set → a fine-tuned model", ("run_dir", "runs", "trainer", "plan", "tracking", "ray"), _sft, flags=("--plan",)),
+    "sft": Command("a training set → a fine-tuned model", ("run_dir", "runs", "store_every", "trainer", "plan", "tracking", "ray"), _sft, flags=("--plan",)),
     "rl": Command(
         "a model trained on its own episodes, with live tools and rewards",
-        ("run_dir", "runs", "seed", "rl", "reward", "trainer", "distill.chat_template", "engine", "tools", "web", "tracking", "ray"),
+        ("run_dir", "runs", "store_every", "seed", "rl", "reward", "trainer", "distill.chat_template", "engine", "tools", "web", "tracking", "ray"),
         _rl,
     ),
     "evaluate": Command(
         "models on held-out users, with live tools, beside controls",
-        ("run_dir", "runs", "seed", "evaluation", "reward", "trainer.model", "world", "engine", "tools", "web", "tracking", "ray"),
+        ("run_dir", "runs", "store_every", "seed", "evaluation", "reward", "trainer.model", "world", "engine", "tools", "web", "tracking", "ray"),
         _evaluate,
     ),
     "report": Command("what a run made, learned and scored, as one page", ("run_dir", "runs"), _report, "RUN"),
     "pretrain": Command(
-        "world text → a small base model, from random weights", ("name", "run_dir", "runs", "pretrain", "trainer", "tracking", "ray"), _pretrain
+        "world text → a small base model, from random weights", ("name", "run_dir", "runs", "store_every", "pretrain", "trainer", "tracking", "ray"), _pretrain
     ),
     "submit": Command(
         "a command on other machines: through Slurm, or as a job of a Ray cluster",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from prstack.settings.checks import Seconds
 from prstack.settings.cluster import ClusterConfig
 from prstack.settings.distill import DistillConfig, FilterConfig
 from prstack.settings.evaluation import EvaluationConfig, RewardConfig
@@ -62,9 +63,12 @@ class Config:
     name: str = "run"
     """Name of the run, part of its default folder."""
     run_dir: str | None = None
-    """Folder of the run. Default: <runs>/<time>-<name>; `distill` and `view` take the latest one."""
+    """Folder of the run, or the URL of one in a store: s3://…, gs://…, hdfs://…, file:///… (docs/runs.md). Default: <runs>/<time>-<name>;
+    `distill` and `view` take the latest one."""
     runs: str = "runs"
     """Folder of run folders; `latest` in it points to the newest."""
+    store_every: Seconds = 60.0
+    """Seconds between two times that a run at a URL is brought there while a stage works; also whenever a stage is finished, and at the end."""
     seed: int = 0
     """Seed of episodes and sampling."""
     until: Literal["world", "synthesize", "distill", "sft", "rl", "evaluate", "report"] = "report"

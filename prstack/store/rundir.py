@@ -5,6 +5,8 @@
         world/ synthesis/ distill/ …   each with manifest.json
         metrics.jsonl  wandb/
 
+A run may lie in a store (`run_dir=s3://…`): this process works on it in a staging folder, which `prstack.store.remote` keeps in step.
+
 A stage is skipped when its manifest says `complete` under the same inputs (`fingerprint`), resumed when it is
 partial under the same inputs, and refused with the differing key when the inputs changed. Without `run_dir=`, an
 unfinished run of the same command and configuration that `runs/latest` points to is taken up again.
@@ -18,12 +20,14 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prstack.errors import UserError
 from prstack.secrets import without_secrets
+from prstack.store import remote
 from prstack.store.parts import write_text
 from prstack.store.records import canonical_json
 from prstack.types import SCHEMA_VERSION
@@ -75,10 +79,10 @@ def git_revision() -> str:
 
 
 class Stage:
-    """One stage's folder while it is worked on. Use `RunDir.stage`."""
+    """One stage's folder while it is worked on. Use `RunDir.stage`. `finished` is called when the stage is complete."""
 
-    def __init__(self, folder: Path, name: str, fingerprint: dict, config: dict):
-        self.folder, self.name = folder, name
+    def __init__(self, folder: Path, name: str, fingerprint: dict, config: dict, finished: Callable[[], None] = lambda: None):
+        self.folder, self.name, self._finished = folder, name, finished
         # A secret does not decide what is made, and no manifest holds one.
         fingerprint, config = json.loads(canonical_json(without_secrets(fingerprint))), without_secrets(config)
         found = Manifest.load(folder)
@@ -111,14 +115,20 @@ class Stage:
         m.seconds = round(m.seconds + time.monotonic() - self._clock, 1)
         m.save(self.folder)
         self.done = True
+        self._finished()
         return m
 
 
 class RunDir:
-    """A run directory that this process may write; the lock goes with the process, however it ends."""
+    """A run directory that this process may write; the lock goes with the process, however it ends.
 
-    def __init__(self, path: Path, info: dict):
-        self.path = path.resolve()
+    `url`: where the run lies when `path` is its staging folder; it is brought there every `store_every` seconds, when a stage is finished,
+    and by `close`.
+    """
+
+    def __init__(self, path: Path, info: dict, url: str | None = None, store_every: float = 60.0):
+        self.path, self.url = path.resolve(), url
+        self._remote: remote.Remote | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115 - held until the process ends
@@ -128,31 +138,41 @@ class RunDir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
             raise UserError(f"{self.path}: another prstack process is writing there") from e
+        if url:
+            self._remote = remote.Remote(url, self.path, store_every)
         self.info_file = self.path / "run.json"
-        self.info = _read_info(self.info_file) | info
-        write_text(json.dumps(self.info, indent=1) + "\n", self.info_file)
+        self.resumed = self.info_file.exists()
+        try:
+            self.info = _read_info(self.info_file) | info
+            write_text(json.dumps(self.info, indent=1) + "\n", self.info_file)
+        except BaseException:
+            self.close()
+            raise
 
     @staticmethod
-    def open(run_dir: str | None, root: str, name: str, command: str, key: dict) -> tuple[RunDir, bool]:
+    def open(run_dir: str | None, root: str, name: str, command: str, key: dict, store_every: float = 60.0) -> tuple[RunDir, bool]:
         """The run directory of a command, and whether it was taken up from an earlier, unfinished attempt.
 
-        `key` is the configuration that decides what the run makes.
+        `key` is the configuration that decides what the run makes. `run_dir` may be a URL. Raises UserError for a place where no run can
+        be, or where another process is at work.
         """
+        if remote.is_url(root):
+            raise UserError(f"runs={without_secrets(root)}: a folder of this machine; name a run in a store by run_dir=URL")
         digest = hashlib.sha256(canonical_json([command, key]).encode()).hexdigest()[:16]
         info = {"name": name, "command": command, "key": digest, "finished": False}
-        runs, resumed = Path(root), False
+        runs, resumed, url = Path(root), False, remote.url_of(run_dir) if run_dir else None
         if run_dir:
-            path = Path(run_dir)
-            resumed = (path / "run.json").exists()
+            path = remote.staging_folder(url) if url else Path(run_dir)
         else:
             path = RunDir.latest(root)
             old = _read_info(path / "run.json") if path else {}
             resumed = bool(path) and old.get("key") == digest and not old.get("finished") and not _locked(path)
             if not resumed:
                 path = _fresh(runs / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{name}")
-        run = RunDir(path, info)
+            url = remote.url_of(path)
+        run = RunDir(path, info, url, store_every)
         _point_latest(runs, run.path)
-        return run, resumed
+        return run, run.resumed
 
     @staticmethod
     def latest(root: str) -> Path | None:
@@ -162,22 +182,28 @@ class RunDir:
 
     @staticmethod
     def find(target: str | Path | None, run_dir: str | None, root: str) -> Path | None:
-        """The place that a command is to read: `target`, as a path or the name of a run under `root`; else run_dir; else the
-        latest run, if there is one. It need not exist."""
+        """The place that a command is to read: `target`, as a path, a URL or the name of a run under `root`; else run_dir; else the
+        latest run, if there is one. It need not exist. What lies at a URL is brought here first. Raises UserError."""
+        if remote.is_url(named := str(target or run_dir or "")):
+            return remote.pulled(remote.url_of(named))
         if target is None:
             return Path(run_dir) if run_dir else RunDir.latest(root)
         named = Path(root) / target
         return named if not Path(target).exists() and named.exists() else Path(target)
 
     def stage(self, name: str, fingerprint: dict, config: dict) -> Stage:
-        return Stage(self.path / name, name, fingerprint, config)
+        return Stage(self.path / name, name, fingerprint, config, self._remote.wake if self._remote else lambda: None)
 
     def finish(self) -> None:
         self.info["finished"] = True
         write_text(json.dumps(self.info, indent=1) + "\n", self.info_file)
 
-    def close(self) -> None:
+    def close(self) -> bool:
+        """Gives the run free; whether all of it is where it is to lie."""
+        stored = self._remote.close() if self._remote else True
+        self._remote = None
         self._lock.close()
+        return stored
 
 
 def _read_info(file: Path) -> dict[str, Any]:
