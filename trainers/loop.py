@@ -31,13 +31,15 @@ class Group(Protocol):
 
 
 class Stream(Protocol):
-    """Batches without end, and where in them training stands."""
+    """Batches without end but for a request to stop, and where in them training stands."""
 
     def steps(self, epochs: float) -> int:
         """Batches in so many rounds through what the stream is made from."""
         ...
 
-    def __next__(self) -> Batch: ...
+    def __next__(self) -> Batch:
+        """Raises StopIteration where a request to stop has ended the making of a batch; `state` is then as if it had not begun."""
+        ...
 
     def after_step(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """Called when the model has taken its step over the last batch, before the checkpoint: what depends on the model follows it
@@ -62,7 +64,7 @@ class Summary:
     """What a run of the loop did."""
 
     steps: int
-    """Steps done in all, earlier sessions included."""
+    """Steps done in all, earlier sessions included; fewer than were to be done when it was stopped."""
     first: int
     """Step at which this session began."""
     tokens: int
@@ -89,12 +91,14 @@ def train(
     state: dict[str, Any] | None = None,
     loss: Loss | None = None,
     stop_at: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Trains to the end of the schedule, or to `stop_at`; writes checkpoints to `folder`.
 
-    `state` is what a loaded checkpoint was saved with; without it training begins at step 0. `on_step` gets the
-    metrics of each step: step, loss, grad_norm, lr, tokens, targets, tokens_per_second, epoch, expert_load, aux_loss, and those of
-    the loss and of the stream. `loss` is cross-entropy by default. Raises Diverged.
+    `stop` is asked before every step; where it says so, training ends with a checkpoint of the steps that were done. `state` is
+    what a loaded checkpoint was saved with; without it training begins at step 0. `on_step` gets the metrics of each step: step,
+    loss, grad_norm, lr, tokens, targets, tokens_per_second, epoch, expert_load, aux_loss, and those of the loss and of the stream.
+    `loss` is cross-entropy by default. Raises Diverged.
     """
     loss = loss or Sft()
     steps = config.steps or batches.steps(config.epochs)
@@ -104,8 +108,16 @@ def train(
         batches.restore(state["data"])
     watch, start, tokens, metrics = Watch(), time.perf_counter(), 0, {}
     last = min(steps, stop_at or steps)
+
+    def save(done: int) -> int:
+        group.save(folder, {"step": done, "data": batches.state(), "steps": steps}, config.keep)
+        return done
+
+    done = saved = first
     for step in range(first, last):
-        batch = next(batches)
+        batch = None if stop() else next(batches, None)
+        if batch is None:
+            break
         lr = learning_rate(step, steps, config.lr, config.warmup)
         try:
             metrics = group.step(batch.shares, lr, loss)
@@ -113,13 +125,16 @@ def train(
                 watch.see(metrics["loss"])
         except ArithmeticError as e:
             raise Diverged(_diverged(step, batch, folder, e)) from e
-        metrics |= {"step": step + 1, "epoch": batch.epoch, "tokens_per_second": metrics["tokens"] / metrics["seconds"]}
+        done = step + 1
+        metrics |= {"step": done, "epoch": batch.epoch, "tokens_per_second": metrics["tokens"] / metrics["seconds"]}
         metrics |= batches.after_step(metrics)
         tokens += metrics["tokens"]
         on_step(metrics)
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == last:
-            group.save(folder, {"step": step + 1, "data": batches.state(), "steps": steps}, config.keep)
-    return Summary(max(first, last), first, tokens, time.perf_counter() - start, metrics)
+        if done % config.checkpoint_every == 0 or done == last:
+            saved = save(done)
+    if done > saved:  # it was stopped between two checkpoints
+        save(done)
+    return Summary(done, first, tokens, time.perf_counter() - start, metrics)
 
 
 class Watch:

@@ -6,12 +6,12 @@
 
 Synchronous: engines and ranks take turns, and every update is made of episodes that the newest weights have sampled. With `rl.replay` the
 rollouts are those of a folder, and there are no engines. A run that was cut off goes on from its newest checkpoint; a lost rank restarts all
-ranks from it, while the engines stay; a lost engine is brought back by the pool, with the current weights.
+ranks from it, while the engines stay; a lost engine is brought back by the pool, with the current weights. One that is asked to stop (SIGTERM,
+Ctrl-C) breaks off its play, or ends the steps of its update, and writes a checkpoint.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import itertools
 import json
@@ -36,8 +36,9 @@ from prstack.stages.cluster import ray_session
 from prstack.stages.distill import content_of
 from prstack.stages.models import resolve_model
 from prstack.stages.rl_rollouts import Players, Replayed
-from prstack.stages.rl_stream import Rollouts
-from prstack.stages.training import FREE, Curve, rank_setup, restarting
+from prstack.stages.rl_stream import STOPPING, Rollouts
+from prstack.stages.stopping import Stop, StoppingRunner, first_signal_asks
+from prstack.stages.training import FREE, Curve, rank_setup, restarting, stopped
 from prstack.store.records import data_files
 from prstack.store.rundir import Manifest, RunDir, Stage
 from prstack.tools import live, own
@@ -57,8 +58,9 @@ EDGE = 5
 
 def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     """Trains to the last update and exports. Raises UserError before anything starts for what does not fit together, and later where there is
-    nothing to learn or engine and trainer disagree; trainers.loop.Diverged, launch.RankLost, actors.engine.EngineError."""
-    settings = config.rl
+    nothing to learn or engine and trainer disagree; trainers.loop.Diverged, launch.RankLost, actors.engine.EngineError; KeyboardInterrupt where a
+    signal asked it to stop, with a checkpoint."""
+    settings, stop = config.rl, Stop("rl", STOPPING)
     base = start_model(config, run)
     setup, loss = rank_setup(config, base), policy_loss(config)
     own_terms(tuple(config.reward.extra))
@@ -88,7 +90,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
             **live.fingerprint(config.web),
         }
         stage = run.stage("rl", inputs, to_dict(settings))
-        source = players(config, base, world, tasks, prompts, stage)
+        source = players(config, base, world, tasks, prompts, stage, stop)
     if stage.done:
         print(f"rl: trained already, {stage.folder / 'model'}", flush=True)
         return stage.manifest
@@ -97,7 +99,8 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     with ray_session(config.ray), source as rollouts:
         print(f"rl: {settings.algorithm} on {layout.ranks} ranks (ep {layout.ep}, tp {layout.tp}, pp {layout.pp}, dp {layout.dp}), from {base}", flush=True)
         attempts = itertools.count()
-        curve, memory = restarting("rl", config.trainer.restarts, lambda: _to_the_end(config, setup, loss, rollouts, stage, tracker, next(attempts)))
+        attempt = lambda: _to_the_end(config, setup, loss, rollouts, stage, tracker, stop, next(attempts))  # noqa: E731
+        curve, memory = restarting(stage, config.trainer.restarts, stop, attempt)
     shutil.rmtree(stage.folder / "weights", ignore_errors=True)  # nobody serves them any more
     weights = content_of(sorted((stage.folder / "model").glob("*.safetensors")))
     counts, summary = results(curve.rows)
@@ -105,10 +108,10 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
 
 
 def _to_the_end(
-    config: Config, setup: Setup, loss: PolicyLoss, source: Players | Replayed, stage: Stage, tracker: Tracker, attempt: int
+    config: Config, setup: Setup, loss: PolicyLoss, source: Players | Replayed, stage: Stage, tracker: Tracker, stop: Stop, attempt: int
 ) -> tuple[Curve, float]:
     """One group of ranks, from the newest checkpoint to the last update and the export; the curve, and the most memory of a rank in MiB. Raises
-    launch.RankLost, after which it may be called again."""
+    launch.RankLost, after which it may be called again; KeyboardInterrupt where it was asked to stop."""
     settings, checkpoints = config.rl, stage.folder / "checkpoints"
     trainer = dataclasses.replace(
         config.trainer,
@@ -120,11 +123,14 @@ def _to_the_end(
     source.restore(None)
     group, state = launch.start(setup, checkpoints, trainer.threads)
     with group:
-        stream = Rollouts(source, group, config, stage.folder / "weights", f"-restart-{attempt}" if attempt else "")
+        stream = Rollouts(source, group, config, stage.folder / "weights", f"-restart-{attempt}" if attempt else "", stop)
         if state:
             print(f"rl: taking up again after update {state['data']['update']} of {settings.updates}", flush=True)
-        with Curve(stage.folder / "steps.jsonl", state["step"] if state else 0, trainer.steps, tracker, "rl", None, BESIDE_THE_BAR) as curve:
-            train(group, stream, trainer, checkpoints, curve, state, loss)
+        begun, steps = state["step"] if state else 0, stage.folder / "steps.jsonl"
+        with Curve(steps, begun, trainer.steps, tracker, "rl", None, BESIDE_THE_BAR) as curve, first_signal_asks(stop.ask):
+            train(group, stream, trainer, checkpoints, curve, state, loss, stop=stream.asked_to_stop)
+        if stop.asked():
+            raise stopped(stop, stage)
         group.export(stage.folder / "model")
         return curve, max(group.memory_mb())
 
@@ -165,18 +171,18 @@ def training_tasks(config: Config, world: World) -> list[Task]:
 
 
 @contextmanager
-def players(config: Config, base: Path, world: World, tasks: list[Task], prompts: Prompts, stage: Stage) -> Iterator[Players]:
-    """Engines that serve `base`, and who plays with them; they end with the block."""
+def players(config: Config, base: Path, world: World, tasks: list[Task], prompts: Prompts, stage: Stage, stop: Stop) -> Iterator[Players]:
+    """Engines that serve `base`, and who plays with them, until it is asked to stop; they end with the block."""
     settings = engine_settings(config)
     longest = json.loads((base / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings") or settings.max_model_len
     renderer = Renderer(base, TEMPLATES[config.distill.chat_template])
     toolbox = Toolbox(world.folder, own=own.load(config.tools.extra), web=live.LiveWeb.from_config(config.web))
-    with serve(settings, base) as pool, asyncio.Runner() as runner:
+    with serve(settings, base) as pool, StoppingRunner(stop) as runner:
         policy = PolicyPool(pool, renderer, min(settings.max_model_len, longest))
         try:
             yield Players(config, tasks, policy, toolbox, prompts, runner, stage.folder / "rollouts")
         finally:
-            runner.run(pool.close())
+            runner.run_to_its_end(pool.close())
 
 
 @contextmanager

@@ -10,14 +10,17 @@ Of one update:
 5. Then the weights are published, and the engines serve them before the next query is asked.
 
 Checkpoints are written between updates alone, so that a run that is taken up again begins with 1, with the weights and the query at which
-the checkpoint was written.
+the checkpoint was written. So a request to stop ends the steps of an update that has begun to be trained; of one that has not, it breaks off the
+play, and the query is again the update's first. Nothing is published then.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +30,25 @@ from prstack.rl import mismatch
 from prstack.rl.samples import Tokens, balanced, sequence, shuffled
 from prstack.settings import Config
 from prstack.stages.rl_rollouts import Players, Replayed
+from prstack.stages.stopping import Stop
 from trainers.batches import Batch, Pack, at_tokens, deal, filler
 from trainers.launch import Group
 
 RECOMPUTE = "recompute"
+STOPPING = "play is broken off, an update whose steps have begun ends, and a checkpoint is written"
+"""What a request to stop does."""
 
 
 class Rollouts:
-    """Implements `trainers.loop.Stream`. `folder` is where weights are published; `label` makes their versions this session's own."""
+    """Implements `trainers.loop.Stream`. `folder` is where weights are published; `label` makes their versions this session's own. With `stop`
+    asked, the source breaks off what its engines do."""
 
-    def __init__(self, source: Players | Replayed, group: Group, config: Config, folder: Path, label: str = ""):
+    def __init__(self, source: Players | Replayed, group: Group, config: Config, folder: Path, label: str = "", stop: Stop | None = None):
         self.update = 0
         """Updates that were made."""
         self._source, self._group, self._config, self._settings, self._folder, self._label = source, group, config, config.rl, folder, label
         self._bound = config.rl.max_mismatch or mismatch.BOUNDS[config.trainer.dtype]
+        self._stop = stop or Stop("rl", STOPPING)
         self._begun = False
         self._waiting: list[Batch] = []
         self._said: dict[str, float] = {}
@@ -53,15 +61,25 @@ class Rollouts:
         if not self._begun:
             self._begin()
         if not self._waiting:
-            self._waiting = self._prepare(self.update + 1)
+            before = self._source.state()
+            with self._broken_off():
+                self._waiting = self._prepare(self.update + 1)
+            if self._stop.asked():
+                self._waiting, self._said = [], {}
+                self._source.restore(before)
+                raise StopIteration
         return self._waiting.pop(0)
+
+    def asked_to_stop(self) -> bool:
+        """Whether to end here: it was asked for, and no update has steps ahead."""
+        return self._stop.asked() and not self._waiting
 
     def after_step(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """What is to be said of the update's rollouts goes with its first step; after its last one the weights are published."""
         said, self._said = self._said, {}
         if not self._waiting:
             self.update += 1
-            if self.update < self._settings.updates:
+            if self.update < self._settings.updates and not self._stop.asked():
                 said |= self.publish()
         return {"update": self.update + bool(self._waiting)} | said
 
@@ -79,11 +97,21 @@ class Rollouts:
         start = time.perf_counter()
         version = f"update-{self.update}{self._label}"
         published = self._group.publish(self._folder / version, version, self._settings.bucket_mb)
-        self._source.serve(published)
+        with self._broken_off():
+            self._source.serve(published)
         for old in self._folder.iterdir():
             if old.name != version:
                 shutil.rmtree(old)
         return {"seconds/publish": time.perf_counter() - start}
+
+    @contextmanager
+    def _broken_off(self) -> Iterator[None]:
+        """What runs with the engines inside the block may end by a request to stop."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._stop.asked():
+                raise
 
     def _begin(self) -> None:
         """What later updates of an attempt that was cut off have left goes; the engines get the weights that the ranks have taken up."""

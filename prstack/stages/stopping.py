@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import Context
+from typing import Any, TypeVar
 
+from prstack.errors import Terminated
+
+T = TypeVar("T")
 ASKING = (signal.SIGTERM, signal.SIGINT)
+STDERR = 2
 
 
 @contextmanager
@@ -37,3 +45,64 @@ def first_signal_asks(asked: Callable[[signal.Signals], None]) -> Iterator[None]
         yield
     finally:
         restore()
+
+
+class Stop:
+    """A request to stop: its signal's handler, and who wants to know of it. `name` and `what`, which is what then happens, are said when it comes."""
+
+    def __init__(self, name: str, what: str):
+        self._name, self._what = name, what
+        self._number: signal.Signals | None = None
+        self._act: Callable[[], object] | None = None
+
+    def ask(self, number: signal.Signals) -> None:
+        """For `first_signal_asks`."""
+        self._number = number
+        # A handler may run amid a write to stderr, whose buffer then takes no other.
+        with suppress(OSError):
+            os.write(STDERR, f"\n{self._name}: {number.name}, {self._what} (another signal ends it at once)\n".encode())
+        if self._act:
+            self._act()
+
+    def asked(self) -> bool:
+        return self._number is not None
+
+    @contextmanager
+    def acts(self, act: Callable[[], object]) -> Iterator[None]:
+        """Inside the block a request calls `act`, from the handler; one that came before calls it now."""
+        self._act = act
+        try:
+            if self.asked():
+                act()
+            yield
+        finally:
+            self._act = None
+
+    def ended(self, said: str) -> KeyboardInterrupt:
+        """What to raise for the request that was made, with what the command line is to say of where things stand."""
+        return Terminated(said) if self._number == signal.SIGTERM else KeyboardInterrupt(said)
+
+
+class StoppingRunner(asyncio.Runner):
+    """A runner that a request to stop ends: what it runs is cancelled, what it is given later is not begun, and `run` raises CancelledError."""
+
+    def __init__(self, stop: Stop):
+        super().__init__()
+        self._stop = stop
+
+    def run(self, coro: Coroutine[Any, Any, T], *, context: Context | None = None) -> T:
+        return super().run(self._until_asked(coro), context=context)
+
+    def run_to_its_end(self, coro: Coroutine[Any, Any, T]) -> T:
+        """What has to run whatever was asked."""
+        return super().run(coro)
+
+    async def _until_asked(self, coro: Coroutine[Any, Any, T]) -> T:
+        task, loop = asyncio.ensure_future(coro), asyncio.get_running_loop()
+
+        def cancel() -> None:
+            task.cancel()
+            loop.call_soon_threadsafe(lambda: None)  # wakes it up
+
+        with self._stop.acts(cancel):
+            return await task

@@ -4,7 +4,8 @@
                               └─► <stage>/steps.jsonl, metrics.jsonl, W&B, progress bar
 
 A training that was cut off goes on from its newest checkpoint: steps after it are trained again, and their lines in
-`steps.jsonl` with them, so that the file is always the one curve of the model that lies there.
+`steps.jsonl` with them, so that the file is always the one curve of the model that lies there. One that is asked to stop
+(SIGTERM, Ctrl-C) ends its step and writes a checkpoint, so that none is trained twice.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from prstack.report.tracking import Tracker, read_metrics
 from prstack.settings import Config
 from prstack.stages.cluster import ray_session
 from prstack.stages.distill import content_of
+from prstack.stages.stopping import Stop, first_signal_asks
 from prstack.store.parts import Parts, write_text
 from prstack.store.rundir import Manifest, Stage
 from trainers import launch
 from trainers.batches import Batches, read_packs
+from trainers.checkpoint import latest, progress
 from trainers.layout import Layout
 from trainers.loop import train
 from trainers.spec import ModelSpec
@@ -61,7 +64,7 @@ def train_model(
     With `trainer.rehearsal` there is text of pretraining among the packs. The stage's name stands before its metrics (`sft/loss`) and its
     messages; `counts` go before its own counts. A rank that is lost costs the steps since the last checkpoint, `trainer.restarts` times.
     Raises UserError before anything starts for a layout, model and data that do not fit each other, and
-    trainers.loop.Diverged, launch.RankLost.
+    trainers.loop.Diverged, launch.RankLost; KeyboardInterrupt where a signal asked it to stop, with a checkpoint.
     """
     settings, spec, setup = config.trainer, ModelSpec.from_hf(base), rank_setup(config, base)
     layout = setup.layout
@@ -70,9 +73,10 @@ def train_model(
         tokens = sum(len(p.input_ids) for p in data)
         data += read_packs(rehearsal_packs(config, base, stage.folder / "rehearsal", tokens), spec.vocab, settings.context)
     name = stage.name
+    stop = Stop(name, "the step that is under way ends and a checkpoint is written")
     with ray_session(config.ray):
         print(f"{name}: {settings.model} on {layout.ranks} ranks (ep {layout.ep}, tp {layout.tp}, pp {layout.pp}, dp {layout.dp})", flush=True)
-        curve, memory = restarting(name, settings.restarts, lambda: _to_the_end(config, setup, data, stage, tracker))
+        curve, memory = restarting(stage, settings.restarts, stop, lambda: _to_the_end(config, setup, data, stage, tracker, stop))
     trained, summary = curve.summary()
     weights = content_of(sorted((stage.folder / "model").glob("*.safetensors")))
     return stage.finish((counts or {}) | trained | {"ranks": layout.ranks}, weights, summary | {"peak_rank_mb": round(memory)})
@@ -97,23 +101,35 @@ def rank_setup(config: Config, base: Path) -> Setup:
     )
 
 
-def restarting(name: str, restarts: int, attempt: Callable[[], T]) -> T:
+def restarting(stage: Stage, restarts: int, stop: Stop, attempt: Callable[[], T]) -> T:
     """What `attempt` returns; it is made again when a rank was lost, `restarts` times, and goes on from the last checkpoint. Raises
-    launch.RankLost."""
+    launch.RankLost; KeyboardInterrupt where it was asked to stop and then lost a rank."""
     for lost in itertools.count():
         try:
             return attempt()
         except launch.RankLost as e:
+            said = str(e).splitlines()[0].partition(";")[0]
+            if stop.asked():
+                print(f"{stage.name}: {said}; steps after the last checkpoint are lost", flush=True)
+                raise stopped(stop, stage) from e
             if lost == restarts:
                 raise
-            said = str(e).splitlines()[0].partition(";")[0]
-            print(f"{name}: {said}; new ranks go on from the last checkpoint ({lost + 1} of {restarts} restarts)", flush=True)
+            print(f"{stage.name}: {said}; new ranks go on from the last checkpoint ({lost + 1} of {restarts} restarts)", flush=True)
     raise AssertionError("unreachable")
 
 
-def _to_the_end(config: Config, setup: Setup, data: list[Any], stage: Stage, tracker: Tracker) -> tuple[Curve, float]:
+def stopped(stop: Stop, stage: Stage) -> KeyboardInterrupt:
+    """What to raise for a request to stop: it says how far the stage is trained, and where that lies."""
+    found = latest(stage.folder / "checkpoints")
+    if found is None:
+        return stop.ended(f"{stage.name} has trained nothing yet")
+    at = progress(found)
+    return stop.ended(f"{stage.name} is trained to step {at['step']} of {at['steps']}, checkpoint {found}")
+
+
+def _to_the_end(config: Config, setup: Setup, data: list[Any], stage: Stage, tracker: Tracker, stop: Stop) -> tuple[Curve, float]:
     """One group of ranks, from the newest checkpoint to the end of the schedule and its export; the curve, and the most memory of a rank in
-    MiB. Raises launch.RankLost, after which it may be called again."""
+    MiB. Raises launch.RankLost, after which it may be called again; KeyboardInterrupt where it was asked to stop."""
     settings, name, checkpoints = config.trainer, stage.name, stage.folder / "checkpoints"
     group, state = launch.start(setup, checkpoints, settings.threads)
     with group:
@@ -121,8 +137,10 @@ def _to_the_end(config: Config, setup: Setup, data: list[Any], stage: Stage, tra
         steps = settings.steps or batches.steps(settings.epochs)
         if state:
             print(f"{name}: taking up again after step {state['step']} of {steps}", flush=True)
-        with Curve(stage.folder / "steps.jsonl", state["step"] if state else 0, steps, tracker, name) as curve:
-            train(group, batches, settings, checkpoints, curve, state)
+        with Curve(stage.folder / "steps.jsonl", state["step"] if state else 0, steps, tracker, name) as curve, first_signal_asks(stop.ask):
+            train(group, batches, settings, checkpoints, curve, state, stop=stop.asked)
+        if stop.asked():
+            raise stopped(stop, stage)
         group.export(stage.folder / "model")
         return curve, max(group.memory_mb())
 

@@ -112,6 +112,36 @@ def test_kill_9_in_the_middle_then_again_gives_the_undisturbed_curve(material, t
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_asked_to_stop_it_leaves_a_checkpoint_of_the_step_and_goes_on_to_the_undisturbed_curve(material, trained, tmp_path):
+    """SIGTERM to the command, as Slurm's script sends it; Ctrl-C to its whole process group, as a terminal does; then to the end (fp32, exact)."""
+    run = tmp_path / "run"
+    args = [sys.executable, "-m", "prstack.cli", *command(material, run), "trainer.checkpoint_every=1000"]
+    steps, checkpoints, reached = run / "sft" / "steps.jsonl", run / "sft" / "checkpoints", 0
+    terminal = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a shell gives what runs in its background another one
+    for send, number, code in ((os.kill, signal.SIGTERM, 143), (os.killpg, signal.SIGINT, 130)):
+        process = subprocess.Popen(args, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=terminal)
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline and process.poll() is None and not (steps.exists() and len(steps.read_text().splitlines()) >= reached + 2):
+            time.sleep(0.01)
+        send(process.pid, number)
+        said, error = process.communicate(timeout=200)
+        assert process.returncode == code, said[-2000:] + error[-3000:]
+        before, reached = reached, len(curve(run))
+        assert before + 2 <= reached < STEPS
+        (saved,) = [p for p in checkpoints.glob("step-*") if p == latest(checkpoints)]
+        assert saved.name == f"step-{reached:08d}" and len(list(checkpoints.glob("step-*"))) == 1 + bool(before), "one of each stop, and no other"
+        assert f"sft: {number.name}, the step that is under way ends and a checkpoint is written" in error
+        assert f"prstack: stopped: sft is trained to step {reached} of {STEPS}, checkpoint {saved}; the same command takes the run up again" in error
+        assert not before or f"sft: taking up again after step {before} of {STEPS}" in said
+    done = prstack(*command(material, run), cwd=tmp_path)
+    assert f"sft: taking up again after step {reached} of {STEPS}" in done.stdout
+    assert curve(run) == curve(trained[0])
+    ours, theirs = ((r / "sft" / "model" / "model.safetensors").read_bytes() for r in (run, trained[0]))
+    assert ours == theirs
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_lost_rank_costs_no_more_than_the_steps_since_the_checkpoint(material, trained, tmp_path):
     """One of two ranks is killed in the middle: the same process goes on with new ones, to the same curve (fp32, exact)."""
