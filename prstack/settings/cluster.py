@@ -25,8 +25,8 @@ class ClusterConfig:
     image: str | None = None
     """Container image: a .sqsh file or registry reference for Pyxis, a .sif file for Apptainer."""
     mounts: list[str] = field(default_factory=list)
-    """Further folders that containers see, `outside:inside`. The run's folder, the folder that `submit` is called in and `scratch` are among
-    them anyway."""
+    """Further folders that containers see, `outside:inside`. The run's folder, the folder that `submit` is called in, `scratch` and, of a run
+    in a store, the staging folder are among them anyway."""
     python: str | None = None
     """Interpreter on the nodes. Default: the one that submits; in a container `python`."""
     partition: str | None = None

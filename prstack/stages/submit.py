@@ -2,6 +2,8 @@
 
     settings ──► jobs ──► placement on the nodes that are asked for ──► scripts in <run>/submit/ ──► sbatch, each after the last
                                                                   or ──► Ray's job server
+
+For a run that lies in a store, scripts, logs and the token of a Slurm job are in a folder of their own under `runs`, which all nodes see.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from prstack.report.tables import make_console
 from prstack.secrets import HIDDEN, names_secret, without_secrets
 from prstack.settings import Config
 from prstack.stages.shipping import runtime_env
+from prstack.store import remote
 from prstack.submit import placement
 from prstack.submit.jobs import Job, jobs
 from prstack.submit.script import render
@@ -46,19 +49,27 @@ def submit(config: Config, command: str, settings: Sequence[str], stages: Sequen
         return _to_ray(config, planned[0], dry_run)
     for job in planned:
         _check_placement(config, job, stages)
-    run_dir = Path(config.run_dir or Path(config.runs) / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{config.name}").absolute()
+    url = remote.url_of(config.run_dir) if config.run_dir else None
+    run_dir = Path((not url and config.run_dir) or Path(config.runs) / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{config.name}").absolute()
+    # All nodes see `runs`, so they see a folder in it; what is set may be any disk.
+    named = config.cluster.env.get("PRSTACK_STAGING") or os.environ.get("PRSTACK_STAGING") or run_dir / "staging"
+    staging = Path(named).absolute() if url else None
     python = config.cluster.python or (sys.executable if config.cluster.launcher == "bare" else "python")
-    scripts = [render(config, job, run_dir, Path.cwd(), python) for job in planned]
+    scripts = [render(config, job, run_dir, Path.cwd(), python, url, staging) for job in planned]
     if dry_run:
         print("\n".join(scripts), end="")
         return 0
-    return _to_slurm(config, planned, scripts, run_dir)
+    return _to_slurm(config, planned, scripts, run_dir, url)
 
 
 def _check(config: Config, command: str, settings: Sequence[str]) -> None:
     c = config.cluster
     if command not in COMMANDS:
         raise UserError(f"prstack submit {command}: one of {', '.join(COMMANDS)}")
+    if config.run_dir:
+        remote.url_of(config.run_dir)  # refuses one with a key
+    if remote.is_url(config.runs):
+        raise UserError(f"runs={without_secrets(config.runs)}: a folder that all nodes see; name a run in a store by run_dir=URL")
     for setting in settings:
         key, _, value = setting.partition("=")
         if HIDDEN in str(without_secrets({key.rpartition(".")[2]: value})):
@@ -89,7 +100,7 @@ def _check_placement(config: Config, job: Job, stages: Sequence[str]) -> None:
         raise UserError(f"{job.name} does not fit on {job.nodes} nodes of {c.gpus_per_node} GPUs and {c.cpus_per_node} CPUs: {lacking}")
 
 
-def _to_slurm(config: Config, planned: Sequence[Job], scripts: Sequence[str], run_dir: Path) -> int:
+def _to_slurm(config: Config, planned: Sequence[Job], scripts: Sequence[str], run_dir: Path, url: str | None) -> int:
     if not shutil.which("sbatch"):
         raise UserError("sbatch is not here: submit on a node of the cluster that has Slurm's commands, or see the script with --dry-run")
     folder = run_dir / "submit"
@@ -107,7 +118,7 @@ def _to_slurm(config: Config, planned: Sequence[Job], scripts: Sequence[str], ru
             raise UserError(f"sbatch refused {file}: {' '.join(done.stderr.split())}")
         number = done.stdout.strip().partition(";")[0]
         print(f"{job.name}: job {number}{' after the one before' if job.after else ''}, {run_dir}/logs/{job.name}/", flush=True)
-    print(f"run: {run_dir}")
+    print(f"run: {url or run_dir}")
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from prstack.settings import Config
+from prstack.store.remote import is_url
 from prstack.submit.jobs import Job
 
 ALWAYS = {
@@ -30,25 +31,28 @@ def templates() -> Path:
     return Path(slurm.__file__).resolve().parent
 
 
-def render(config: Config, job: Job, run_dir: Path, folder: Path, python: str) -> str:
-    """The script of one job. `folder`: where the command runs, which relative paths are relative to; `python`: the interpreter."""
+def render(config: Config, job: Job, run_dir: Path, folder: Path, python: str, url: str | None = None, staging: Path | None = None) -> str:
+    """The script of one job. `run_dir`: the folder of the job's logs and token, and the run's own, unless that lies at `url`, worked on in
+    `staging`; `folder`: where the command runs, which relative paths are relative to; `python`: the interpreter."""
     c = config.cluster
     environment = Environment(loader=FileSystemLoader(templates()), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
     environment.filters |= {"sh": shlex.quote, "quoted": lambda text: "'" + text.replace("'", "'\\''") + "'"}
     return environment.get_template("job.sbatch.jinja").render(
         options=_options(config, job, run_dir, folder),
         name=job.name,
-        run_dir=str(run_dir),
+        shared=_of_seed(config, str(run_dir)),
+        run_dir=_of_seed(config, url) if url else "$shared",
         folder=str(folder),
         array=bool(c.seeds),
-        env=_environment(config),
+        env=_environment(config) | ({"PRSTACK_STAGING": str(staging)} if staging else {}),
         env_file=c.env_file,
         cpus=c.cpus_per_node,
         gpus=c.gpus_per_node,
         nodes=job.nodes,
         launcher=c.launcher,
         image=c.image,
-        mounts=_mounts(config, run_dir, folder),
+        staging=bool(staging),
+        mounts=_mounts(config, run_dir, folder, staging),
         setup=c.setup,
         scratch=c.scratch.rstrip("/"),
         python=python,
@@ -89,8 +93,14 @@ def _environment(config: Config) -> dict[str, str]:
     return ALWAYS | (GPU if c.gpus_per_node else {}) | interface | ({} if c.metrics else {"RAY_enable_metrics_collection": "false"}) | c.env
 
 
-def _mounts(config: Config, run_dir: Path, folder: Path) -> list[str]:
-    own = dict.fromkeys([str(run_dir), str(folder), config.cluster.scratch])
+def _of_seed(config: Config, place: str) -> str:
+    """A folder or URL as a word of the script: in an array that of the task's seed, which stands before what a URL has after its path."""
+    path, mark, query = place.partition("?") if is_url(place) else (place, "", "")
+    return shlex.quote(path) + ('/seed-"$SLURM_ARRAY_TASK_ID"' if config.cluster.seeds else "") + (shlex.quote(mark + query) if mark else "")
+
+
+def _mounts(config: Config, run_dir: Path, folder: Path, staging: Path | None) -> list[str]:
+    own = dict.fromkeys([str(run_dir), str(folder), config.cluster.scratch, *([str(staging)] if staging and not staging.is_relative_to(run_dir) else [])])
     return [f"{path}:{path}" for path in own] + config.cluster.mounts
 
 

@@ -20,13 +20,15 @@ VARIANTS = {
     "pyxis": [*SITE, "cluster=pyxis", "cluster.image=registry#lab/prstack:1", "cluster.mounts=[/data:/data]"],
     "apptainer": [*SITE, "cluster=apptainer", "cluster.image=/shared/it's.sif"],
     "array": ["cluster.seeds=[1,2]", "cluster.requeues=0", "ray.dashboard=false"],
+    "store": [*SITE, "run_dir=s3://bucket/it's a run?endpoint_override=host:9000&scheme=http", "cluster.seeds=[1,2]"],
     "metrics": ["cluster.metrics=true", "ray.dashboard_host=0.0.0.0"],
 }
 
 
 def scripts(*settings: str, command: str = "run", run_dir: str = "/shared/runs/a run") -> list[str]:
     c = load(list(settings))
-    return [render(c, job, Path(run_dir), Path("/shared/work"), "/shared/env/bin/python") for job in jobs(c, command, settings)]
+    store = (c.run_dir, Path("/shared/staging")) if c.run_dir else ()
+    return [render(c, job, Path(run_dir), Path("/shared/work"), "/shared/env/bin/python", *store) for job in jobs(c, command, settings)]
 
 
 def refused(capsys: pytest.CaptureFixture, *args: str) -> str:
@@ -71,6 +73,47 @@ def test_containers_see_the_run_the_working_folder_and_scratch():
     (pyxis,), (apptainer,) = scripts(*VARIANTS["pyxis"]), scripts(*VARIANTS["apptainer"])
     mounts = "/shared/runs/a run:/shared/runs/a run,/shared/work:/shared/work,/tmp:/tmp"
     assert f"--container-mounts='{mounts},/data:/data'" in pyxis and f"--bind '{mounts}'" in apptainer and "--nv " in apptainer
+    (pyxis,) = scripts(*VARIANTS["pyxis"], "run_dir=s3://bucket/runs/a")
+    assert f"--container-mounts='{mounts},/shared/staging:/shared/staging,/data:/data'" in pyxis
+
+
+def shown(capsys: pytest.CaptureFixture, *settings: str) -> str:
+    """The script of a dry run."""
+    assert cli.main(["submit", "run", *settings, "--dry-run"]) == 0
+    return capsys.readouterr().out
+
+
+def evaluated(script: str, name: str, **env: str) -> str:
+    """What a variable of the script is in a job: its first lines that set it and what it needs, run by bash."""
+    lines = [line for line in script.splitlines() if line.startswith(("shared=", "run_dir=", f"export {name}="))]
+    return subprocess.run(["bash", "-uc", "\n".join([*lines, f'printf %s "${name}"'])], env=env, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_run_in_a_store_goes_by_its_url_and_all_else_lies_in_a_shared_folder(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PRSTACK_STAGING", raising=False)
+    url, site = "s3://bucket/runs/a?endpoint_override=host:9000&scheme=http", ("cluster.nodes=2", "name=n", "runs=shared")
+    script = shown(capsys, f"run_dir={url}", *site)
+    shared = evaluated(script, "shared")
+    assert evaluated(script, "run_dir") == url and shared.startswith(f"{tmp_path}/shared/2") and shared.endswith("-n")
+    assert script.count("s3:") == 1 and '  run_dir="$run_dir"\n' in script
+    assert f"#SBATCH --output={shared}/logs/run/%j.log\n" in script and "logs=$shared/logs/run/" in script and "RAY_AUTH_TOKEN_PATH=$shared/" in script
+    assert evaluated(script, "PRSTACK_STAGING") == f"{shared}/staging", "several nodes see it"
+    monkeypatch.setenv("PRSTACK_STAGING", "/disk/of all")
+    assert evaluated(shown(capsys, f"run_dir={url}", *site), "PRSTACK_STAGING") == "/disk/of all"
+    assert evaluated(shown(capsys, f"run_dir={url}", *site, "cluster.env.PRSTACK_STAGING=/other"), "PRSTACK_STAGING") == "/other"
+    local = shown(capsys, "run_dir=r", *site)
+    assert evaluated(local, "run_dir") == f"{tmp_path}/r" == evaluated(local, "shared") and "PRSTACK_STAGING" not in local
+    assert f"'run_dir={url}'" in shown(capsys, f"run_dir={url}", *site, "cluster=ray")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("query", ["", "?endpoint_override=host:9000"])
+def test_each_seed_has_a_place_of_its_own_in_the_store(query, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = shown(capsys, f"run_dir=s3://bucket/it's/a{query}", "cluster.seeds=[3,7]")
+    assert evaluated(script, "run_dir", SLURM_ARRAY_TASK_ID="7") == f"s3://bucket/it's/a/seed-7{query}"
+    assert evaluated(script, "shared", SLURM_ARRAY_TASK_ID="7").endswith("/seed-7")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +142,9 @@ def test_a_chain_is_one_job_a_stage(settings, names, untils):
         (["run", "cluster=pyxis"], "cluster.image"),
         (["run", "cluster.env.WANDB_API_KEY=planted"], "cluster.env.WANDB_API_KEY: what looks like a secret"),
         (["run", "engine.endpoint.base_url=https://me:planted@host/v1"], "engine.endpoint.base_url: what looks like a secret"),
+        (["run", "run_dir=s3://AKIAKEY:planted@bucket/runs/a"], "a URL holds no user and no key"),
+        (["run", "run_dir=s3://bucket/runs/a?secret_key=planted", "cluster=ray"], "a URL holds no user and no key"),
+        (["run", "runs=s3://bucket/runs"], "runs=s3://bucket/runs: a folder that all nodes see"),
         (["run", "cluster.env_file=/nowhere"], "cluster.env_file=/nowhere"),
         (["run", "cluster.time=tomorrow"], "cluster.time=tomorrow"),
         (["run", "cluster.scratch=relative"], "cluster.scratch=relative"),

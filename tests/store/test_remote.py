@@ -20,8 +20,11 @@ from pyarrow import fs
 
 from prstack import cli
 from prstack.errors import UserError
-from prstack.store import remote
-from prstack.store.remote import Lease, Objects, Staging, Superseded
+from prstack.store.remote import Remote, lease, objects, run, staging
+from prstack.store.remote.index import HIDDEN, Index
+from prstack.store.remote.lease import Lease
+from prstack.store.remote.objects import Moving, Objects
+from prstack.store.remote.staging import Staging, Superseded
 from prstack.store.rundir import RunDir
 
 
@@ -100,13 +103,22 @@ class Store(fs.FileSystemHandler):
     __ne__ = object.__ne__
 
 
+def everywhere(monkeypatch, **values):
+    """Sets constants in every module that has them."""
+    for name, value in values.items():
+        having = [module for module in (objects, staging, lease, run) if hasattr(module, name)]
+        assert having, name
+        for module in having:
+            monkeypatch.setattr(module, name, value)
+
+
 @pytest.fixture
 def wired(monkeypatch):
     """`wired(store)`: what is opened from now on is this handler, whatever the URL's file system is; None: what it is."""
-    real = remote.connect
+    real = objects.connect
 
     def wire(store):
-        monkeypatch.setattr(remote, "connect", real if store is None else lambda url: (fs.PyFileSystem(store), real(url)[1]))
+        monkeypatch.setattr("prstack.store.remote.objects.connect", real if store is None else lambda url: (fs.PyFileSystem(store), real(url)[1]))
         return store
 
     return wire
@@ -214,7 +226,7 @@ def test_what_one_machine_pushes_another_pulls_and_goes_on_with(kind, wired, tmp
     machine(tmp_path / "a", url)
     assert tree(tmp_path / "a") == AFTER
     assert {n for n in Objects(url).list() if not n.startswith(".")} == {n for n in AFTER if not n.endswith("/")}
-    assert [n for n in Objects(url).list(remote.HIDDEN) if "index-" not in n] == []
+    assert [n for n in Objects(url).list(HIDDEN) if "index-" not in n] == []
 
 
 def test_only_what_differs_is_moved(wired, tmp_path):
@@ -227,7 +239,7 @@ def test_only_what_differs_is_moved(wired, tmp_path):
     assert not (tmp_path / "a" / "new").exists()
     store.reads.clear()
     machine(tmp_path / "b", url)
-    assert not [r for r in store.reads if remote.HIDDEN not in r] and tree(tmp_path / "b") == BEFORE
+    assert not [r for r in store.reads if HIDDEN not in r] and tree(tmp_path / "b") == BEFORE
     write(tmp_path / "b", {"metrics.jsonl": "1\n2\n3\n"})
     assert Staging(url, tmp_path / "b").push() == (1, 6)
 
@@ -236,7 +248,7 @@ def test_only_what_differs_is_moved(wired, tmp_path):
 def test_a_kill_at_any_moment_of_a_push_leaves_one_of_two_states(torn, copies, wired, tmp_path, monkeypatch):
     """For every change k that a push makes: it is killed there, then another machine takes the run up, is killed at one of its own changes as
     well, and a third goes on to the end; so does the first one on its own folder."""
-    monkeypatch.setattr(remote, "AT_ONCE", 1)
+    everywhere(monkeypatch, AT_ONCE=1)
     url, origin = f"file://{tmp_path}/store/a", tmp_path / "origin"
     wired(None)
     machine(tmp_path / "a", url, BEFORE).push()
@@ -329,7 +341,7 @@ def test_a_reader_sees_a_run_while_it_is_pushed(tmp_path):
         while len(seen) < 12 and time.monotonic() < deadline:
             try:
                 pushed += staging.push()[0] > 0
-            except remote._Moving:
+            except Moving:
                 continue
             b = tmp_path / f"b{len(seen)}"
             machine(b, url, claim=False)
@@ -385,7 +397,7 @@ def test_a_file_that_is_written_while_it_is_sent_is_not_stored_half(tmp_path, mo
         return upload(self, link, size, name)
 
     monkeypatch.setattr(Objects, "upload", slowly)
-    with pytest.raises(remote._Moving):
+    with pytest.raises(Moving):
         a.push()
     machine(tmp_path / "b", url, claim=False)
     assert tree(tmp_path / "b") == {}
@@ -426,7 +438,7 @@ def test_a_run_that_was_copied_into_the_store_is_taken_up(tmp_path):
 
 def test_a_store_whose_objects_are_not_what_the_index_says_is_refused(tmp_path, monkeypatch):
     url = f"file://{tmp_path}/store/a"
-    monkeypatch.setattr(remote, "SETTLE", 0.01)
+    everywhere(monkeypatch, SETTLE=0.01)
     machine(tmp_path / "a", url, BEFORE).push()
     (tmp_path / "store" / "a" / "sft" / "model" / "model.safetensors").write_text("model of 7")
     with pytest.raises(UserError, match=r"sft/model/model.safetensors: not what the index"):
@@ -436,7 +448,7 @@ def test_a_store_whose_objects_are_not_what_the_index_says_is_refused(tmp_path, 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", ".lock", "a//b", ""])
 def test_an_index_cannot_lead_out_of_the_run(name, tmp_path):
     url = f"file://{tmp_path}/store/a"
-    index = remote.Index(3, "other", {name: [1, "0"]})
+    index = Index(3, "other", {name: [1, "0"]})
     Objects(url).put(index.name, index.data())
     with pytest.raises(UserError, match="which is no file of a run"):
         machine(tmp_path / "b", url)
@@ -445,9 +457,7 @@ def test_an_index_cannot_lead_out_of_the_run(name, tmp_path):
 # --- one process at a time ------------------------------------------------------------------------------------------
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(remote, "SETTLE", 0.05)
-    monkeypatch.setattr(remote, "BEAT", 0.2)
-    monkeypatch.setattr(remote, "STALE", 1.0)
+    everywhere(monkeypatch, SETTLE=0.05, BEAT=0.2, STALE=1.0)
 
 
 def elsewhere(objects: Objects, **says) -> Lease:
@@ -486,20 +496,20 @@ def test_a_lease_of_another_machine_is_taken_when_it_falls_silent(quick, tmp_pat
     start = time.monotonic()
     mine = Lease(objects)
     mine.take()
-    assert time.monotonic() - start >= remote.STALE and "node7" in capsys.readouterr().out
+    assert time.monotonic() - start >= lease.STALE and "node7" in capsys.readouterr().out
     assert mine.ours() and not other.ours()
     other.release()
     assert mine._read()
 
 
 def test_a_lease_of_another_machine_that_beats_is_refused(quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(remote, "STALE", 30.0)
+    everywhere(monkeypatch, STALE=30.0)
     objects, over = Objects(f"file://{tmp_path}/store/a"), threading.Event()
     other = elsewhere(objects)
     other.beat()
 
     def beating():
-        while not over.wait(remote.BEAT):
+        while not over.wait(lease.BEAT):
             other.beat()
 
     thread = threading.Thread(target=beating)
@@ -514,10 +524,10 @@ def test_a_lease_of_another_machine_that_beats_is_refused(quick, tmp_path, monke
 
 def test_a_process_that_was_thought_dead_ends_when_it_sees_its_successor(quick, tmp_path, monkeypatch, capsys):
     url, ended = f"file://{tmp_path}/store/a", threading.Event()
-    monkeypatch.setattr(remote, "_end_command", ended.set)
+    monkeypatch.setattr("prstack.store.remote.run._end_command", ended.set)
     (tmp_path / "a").mkdir()
     write(tmp_path / "a", {})
-    run = remote.Remote(url, tmp_path / "a", every=60)
+    run = Remote(url, tmp_path / "a", every=60)
     write(tmp_path / "a", {"run.json": "{}"})
     elsewhere(Objects(url)).beat()
     machine(tmp_path / "b", url)
@@ -561,19 +571,19 @@ def test_reading_commands_bring_a_run_here_and_leave_it_free(quick, tmp_path, mo
     run, _ = opened(tmp_path, url, "a", monkeypatch)
     write(run.path, {"x": "1"})
     run.close()
-    before = files(tmp_path / "store"), Objects(url).list(remote.HIDDEN)
+    before = files(tmp_path / "store"), Objects(url).list(HIDDEN)
     monkeypatch.setenv("PRSTACK_STAGING", str(tmp_path / "disk-b"))
     for target, run_dir in ((url, None), (None, url), (Path("nowhere"), url)):
         place = RunDir.find(target, run_dir, "runs")
         assert (place.is_relative_to(tmp_path / "disk-b") and files(place)["x"] == "1") or target == Path("nowhere")
-    assert (files(tmp_path / "store"), Objects(url).list(remote.HIDDEN)) == before
+    assert (files(tmp_path / "store"), Objects(url).list(HIDDEN)) == before
     with pytest.raises(UserError, match="there is no run"):
         RunDir.find(url + "x", None, "runs")
 
 
 def test_a_store_that_fails_does_not_end_the_run_and_the_next_start_stores_it(quick, tmp_path, monkeypatch, wired, capsys):
     url = f"file://{tmp_path}/store/a"
-    monkeypatch.setattr(remote, "TRIES", 2)
+    everywhere(monkeypatch, TRIES=2)
     store = wired(Store(fs.LocalFileSystem(), error=OSError))
     run, _ = opened(tmp_path, url, "a", monkeypatch)
     store.cut = store.changes
