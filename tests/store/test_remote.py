@@ -629,6 +629,7 @@ def episodes(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
+@pytest.mark.long
 def test_a_synthesis_wanders_over_four_machines(tmp_path):
     """The first is asked to stop, the second is killed, the third ends it, the fourth distils; every episode is there once."""
     url, store = f"file://{tmp_path}/store/a", tmp_path / "store" / "a"
