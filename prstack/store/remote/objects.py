@@ -37,7 +37,7 @@ def connect(url: str) -> tuple[Any, str]:
 
             handler, path = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as problem:
-            raise UserError(f"run_dir={url}: neither pyarrow nor fsspec opens it here ({first_line(problem)})") from e
+            raise UserError(f"run_dir={url}: neither pyarrow nor fsspec opens it here ({first_line(problem)}); install fsspec's package for it, or name a folder, file://, s3://, gs:// or hdfs://") from e
         found = fs.PyFileSystem(fs.FSSpecHandler(handler))
     except (OSError, pa.ArrowException) as e:
         raise UserError(f"run_dir={url}: {first_line(e)}") from e
