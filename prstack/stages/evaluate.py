@@ -8,7 +8,7 @@
    valid first hits, leaks, what a search line predicts) is measured first and printed.
 2. A conversation's id depends on all that decides it: subject, weights, task, seed, limits. What is there is never played
    again, and more queries, seeds or subjects add to it.
-3. `episodes.jsonl` holds the metrics of every conversation, `results.json` their means: over all, greedy and sampled apart,
+3. `episodes.jsonl` holds the metrics and the reward of every conversation, `results.json` their means: over all, greedy and sampled apart,
    and by slice. Differences are paired by query, averaged over its seeds first, with bootstrap intervals. With `evaluation.judge`, a
    judge marks the reports as well (`prstack.stages.judging`). The mean reward of each subject (`prstack.scoring.reward`) stands beside them.
 """
@@ -129,7 +129,8 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
             _play_all(config, model, [(s, missing[s.name]) for s in group], world, prompts, trajectories)
 
     measured, rewards = _measure(stage.folder, plays, config)
-    write_text("".join(json.dumps(m.line()) + "\n" for m in measured), stage.folder / "episodes.jsonl")
+    lines = [m.line() | {"reward": rewards[m.id].total} for m in measured]
+    write_text("".join(json.dumps(line) + "\n" for line in lines), stage.folder / "episodes.jsonl")
     document = {"tasks": worth, **summarise(measured, list(plays), settings.compare), "settings": to_dict(settings)}
     document["reward"] = {name: mean_rewards(found) for name in plays if (found := [rewards[m.id] for m in measured if m.subject == name])}
     if settings.judge != judging.NONE:

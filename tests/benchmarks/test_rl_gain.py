@@ -1,0 +1,33 @@
+"""What a training by reinforcement gained: against the start, query by query, and over trainings."""
+
+import json
+
+import pytest
+
+from benchmarks.rl_gain.measure import COMPARED, curve, gains, means, read
+
+
+def rows(subject, rewards, **more):
+    return [dict.fromkeys(COMPARED, 0.0) | {"subject": subject, "task": f"q{n}", "reward": r} | more for n, r in enumerate(rewards)]
+
+
+def test_each_training_and_all_of_an_algorithm_are_held_against_the_start(tmp_path):
+    lines = rows("sft", [0.1, 0.2, 0.3]) + rows("grpo-0", [0.3, 0.4, 0.5]) + rows("grpo-1", [0.1, 0.3, 0.5], e_prod=2.0) + rows("no_check", [1, 1, 1])
+    (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = {g.name: g for g in gains(read(tmp_path / "episodes.jsonl"), "sft")}
+    assert set(found) == {"grpo-0", "grpo-1", "grpo"} and [found[n].pooled for n in ("grpo-0", "grpo")] == [False, True]
+    same = found["grpo-0"].differences["reward"]
+    assert (same.mean_difference, same.low, same.high, same.n) == pytest.approx((0.2, 0.2, 0.2, 3))
+    pooled = found["grpo"].differences["reward"]
+    assert pooled.mean_difference == pytest.approx(0.15) and pooled.low < 0.15 < pooled.high and found["grpo"].trainings == 2
+    assert found["grpo"].differences["e_prod"].mean_difference == pytest.approx(1.0)
+
+
+def test_a_metric_that_nobody_has_is_no_number():
+    found = gains({"sft": rows("sft", [0.1], grounding=None), "grpo-0": rows("grpo-0", [0.2])}, "sft")
+    assert found[0].differences["grounding"] is None and means(rows("sft", [0.1], grounding=None), ["grounding", "reward"]) == [None, 0.1]
+
+
+def test_the_curve_has_one_value_an_update(tmp_path):
+    (tmp_path / "steps.jsonl").write_text('{"reward": 0.25, "step": 1}\n{"step": 2}\n{"reward": 0.5, "step": 3}\n')
+    assert curve(tmp_path / "steps.jsonl") == [0.25, 0.5]
