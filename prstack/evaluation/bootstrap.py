@@ -84,9 +84,11 @@ def crossed(a: Sequence[Mapping[str, float]], b: Sequence[Mapping[str, float]], 
     x, y = (np.asarray([[values[q] for q in common] for values in trained], float) for trained in (a, b))
     mean_interval((x.mean(axis=0) - y.mean(axis=0)) if common else [], 1, seed, level)  # refuses what cannot be compared
     rng, means = np.random.default_rng(seed), np.empty(draws)
-    for n in range(draws):
-        queries = rng.integers(0, len(common), len(common))
-        drawn = (v[rng.integers(0, len(v), len(v))].mean(axis=0)[queries].mean() for v in (x, y))
-        means[n] = next(drawn) - next(drawn)
+    rows = max(1, CHUNK // (len(common) * max(len(x), len(y))))
+    for start in range(0, draws, rows):
+        part = means[start : start + rows]
+        queries = rng.integers(0, len(common), (part.size, len(common)))
+        drawn = (v[rng.integers(0, len(v), (part.size, len(v)))].mean(axis=1) for v in (x, y))
+        part[:] = np.take_along_axis(next(drawn) - next(drawn), queries, axis=1).mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(x.mean() - y.mean()), float(low), float(high), len(common))
