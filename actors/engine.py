@@ -86,7 +86,8 @@ class Sampling:
 class Sample:
     """Sampled tokens, end-of-turn token included when there is one, and their log probabilities (same length).
 
-    The log probabilities are the model's own: before temperature and nucleus sampling. All tokens are of the weights `weight_version`.
+    The log probabilities are of the distribution that was sampled from: after temperature and nucleus sampling (greedy: the model's own). All tokens
+    are of the weights `weight_version`.
     """
 
     token_ids: list[int]

@@ -88,7 +88,8 @@ class OpenAIEngine:
         )
 
     async def generate(self, token_ids: list[int], sampling: Sampling) -> Sample:
-        """Samples after `token_ids`. Raises EngineError: "context", "engine", or "request" where the endpoint returns no token ids."""
+        """Samples after `token_ids`, with log-probabilities as the endpoint gives them: vLLM's server before temperature, unless it was started with
+        --logprobs-mode processed_logprobs. Raises EngineError: "context", "engine", or "request" where the endpoint returns no token ids."""
         s = self.settings
         if len(token_ids) + sampling.max_tokens > s.max_model_len:
             raise EngineError("context", f"{len(token_ids)} + {sampling.max_tokens} tokens; engine.max_model_len is {s.max_model_len}")

@@ -7,8 +7,8 @@
 2. What the new messages add is found by rendering the whole conversation and taking off what was there before. That the rendering of what was
    there is a prefix of the whole is asserted at every turn, and that the messages themselves only grow.
 3. A turn that was cut off has no end-of-turn token; the next prompt begins with one, which was not sampled and is not learned.
-4. Sampled tokens come with the model's own log-probabilities, at temperature 1 and without nucleus sampling, which is the distribution that
-   they were drawn from.
+4. Sampled tokens come with their log-probabilities under the distribution that they were drawn from: the logits over the temperature, without
+   nucleus sampling.
 
 Nothing is left out of a context to make room, as `prstack.dialogue.context` does elsewhere: an episode that outgrows it is at its end
 (EngineError "context"). Invariants (tested): every prompt begins with all that the episode's engine has been given and has sampled; the mask
@@ -28,8 +28,8 @@ from prstack.dialogue.render import Renderer
 from prstack.errors import UserError
 from prstack.rl.samples import Turn
 
-TEMPERATURE, TOP_P = 1.0, 1.0
-"""Any others would sample from another distribution than the one whose probabilities come with the tokens."""
+TOP_P = 1.0
+"""Another would cut off tokens that the trainer knows of."""
 _PROBE = [
     {"role": "system", "content": "s"},
     {"role": "user", "content": "u"},
@@ -57,9 +57,9 @@ class PolicyPool:
     """`complete` for `actors.rollout.play`, made of exact `generate` calls of `pool` (an EnginePool). `context`: the longest an episode may grow,
     in tokens. Raises UserError for a renderer that rewrites earlier turns."""
 
-    def __init__(self, pool: Any, renderer: Renderer, context: int, name: str = "policy"):
+    def __init__(self, pool: Any, renderer: Renderer, context: int, name: str = "policy", temperature: float = 1.0):
         check_append_only(renderer)
-        self.pool, self.renderer, self.context, self.name = pool, renderer, context, name
+        self.pool, self.renderer, self.context, self.name, self.temperature = pool, renderer, context, name, temperature
         self._episodes: dict[str, _Episode] = {}
 
     async def ready(self) -> None:
@@ -89,7 +89,7 @@ class PolicyPool:
             raise EngineError("context", f"{request.task}: {len(prompt)} tokens, the context is {self.context}")
         sampling = Sampling(
             max_tokens=min(request.max_tokens or left, left),
-            temperature=TEMPERATURE,
+            temperature=self.temperature,
             top_p=TOP_P,
             seed=request.seed,
             stop_token_ids=[self.renderer.end_of_turn_id],

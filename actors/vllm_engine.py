@@ -253,6 +253,7 @@ def _start(settings: EngineConfig, model_dir: Path) -> Any:
         "max_model_len": settings.max_model_len,
         "generation_config": "vllm",  # sampling is what the request says, not what the model's directory suggests
         "structured_outputs_config": {"backend": "xgrammar"},
+        "logprobs_mode": "processed_logprobs",  # of what is sampled from, as reinforcement learning needs them
         "worker_extension_cls": weight_update.WORKER,
         "additional_config": Owner(),  # so that vLLM's processes end with this one
         "disable_log_stats": True,

@@ -134,7 +134,7 @@ def _ranks() -> dict[str, int]:
 
 def _rng_object() -> ShardedObject:
     shape, ranks = tuple(_ranks().values()), (ps.get_pipeline_model_parallel_rank(), ps.get_tensor_model_parallel_rank())
-    return ShardedObject("rng", _rng(), shape, ranks, replica_id=ps.get_data_parallel_rank())
+    return ShardedObject("rng", _rng(), shape, ranks, replica_id=ps.get_data_parallel_rank(with_context_parallel=True))
 
 
 def _rng() -> dict[str, Any]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from megatron.core import parallel_state as ps
 from megatron.core.packed_seq_params import PackedSeqParams
+from megatron.core.tensor_parallel.mappings import gather_from_sequence_parallel_region
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
+
+from trainers.micro import everywhere, share
 
 
 class RMSNorm(torch.nn.Module):
@@ -30,12 +35,13 @@ class SDPAttention(torch.nn.Module):
     """Causal attention by torch's scaled_dot_product_attention, grouped queries included.
 
     Unpacked: q [s, b, heads, d], k and v [s, b, kv heads, d] → [s, b, heads·d].
-    Packed (`thd`): q [t, heads, d], … → [t, heads·d]; each segment attends to itself only.
+    Packed (`thd`): q [t, heads, d], … → [t, heads·d]; each segment attends to itself only. With context parallelism t is a rank's part
+    (`trainers.micro.share`): queries, keys and values of all are gathered, and each rank computes all attention. That is slow, and exact.
     """
 
     def __init__(self, config: TransformerConfig, layer_number: int, attn_mask_type: Any, attention_type: str, **_: Any):
         super().__init__()
-        self.dropout = config.attention_dropout
+        self.dropout, self.cp = config.attention_dropout, config.context_parallel_size
         if self.dropout:
             raise ValueError("attention dropout is not supported")
 
@@ -51,10 +57,17 @@ class SDPAttention(torch.nn.Module):
         **_: Any,
     ) -> Tensor:
         if packed_seq_params is not None:
-            return self._packed(query, key, value, packed_seq_params.cu_seqlens_q.tolist())
+            bounds = packed_seq_params.cu_seqlens_q.tolist()
+            return self._gathered(query, key, value, bounds) if self.cp > 1 else self._packed(query, key, value, bounds)
         q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         return out.permute(2, 0, 1, 3).reshape(out.shape[2], out.shape[0], -1)
+
+    def _gathered(self, query: Tensor, key: Tensor, value: Tensor, bounds: list[int]) -> Tensor:
+        group, lengths = ps.get_context_parallel_group(), np.diff(bounds)
+        order = torch.from_numpy(np.argsort(everywhere(lengths, self.cp)))
+        whole = [gather_from_sequence_parallel_region(x, group=group)[order] for x in (query, key, value)]
+        return self._packed(*whole, bounds)[torch.from_numpy(share(lengths, self.cp, group.rank()))]
 
     @staticmethod
     def _packed(query: Tensor, key: Tensor, value: Tensor, bounds: list[int]) -> Tensor:

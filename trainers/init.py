@@ -6,7 +6,7 @@
 2. Embeddings have a standard deviation of 1, and the last norm a weight of hidden^-0.5, so that logits begin near 1. Adam's steps
    push all rare tokens the same way at the same pace; embeddings of hidden^-0.5 lose in thirty steps what tells one number from
    another.
-3. All other norms are 1. Numbers get their order (`trainers.numbers`); the circuits of `trainers.copying` and
+3. All other norms are 1, biases 0. Numbers get their order (`trainers.numbers`); the circuits of `trainers.copying` and
    `trainers.comparing` are set where they are asked for.
 """
 
@@ -33,7 +33,9 @@ def write_first(shell: str | Path, folder: str | Path, seed: int, copying: bool 
         if p.tied:
             continue
         for name, shape in zip(p.hf, p.shapes):
-            if len(shape) == 1:
+            if name.endswith(".bias"):
+                weights[name] = torch.zeros(shape)
+            elif len(shape) == 1:
                 weights[name] = torch.full(shape, spec.hidden**-0.5 if name == "model.norm.weight" else 1.0)
             elif name.endswith(("o_proj.weight", "down_proj.weight", "w2.weight")):
                 weights[name] = torch.zeros(shape)

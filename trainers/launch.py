@@ -6,19 +6,24 @@
    apart from the one that failed, and the error carries its rank and its own traceback.
 4. A group in which some ranks failed and others did not is broken, because the others wait in a collective; it is
    killed by its handles. Nothing else on the machine is touched.
+5. A group can be closed when Ray itself is gone (a signal to all processes of the machine): what it would ask of Ray is then left out,
+   because Ray's own calls wait a minute for its control service, and end the process with 1 when it does not come back.
 """
 
 from __future__ import annotations
 
 import os
+import socket
+import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -29,6 +34,8 @@ from trainers.worker import CUDA, SFT, Setup, Worker
 
 GRACE = 5.0
 """Seconds after a first failure in which another rank may report the cause."""
+PROBE, FAREWELL, RELEASE = 2.0, 10.0, 5.0
+"""Seconds, when a group is closed: for Ray's control service to take a connection, for ranks to leave, for their resources to be given back."""
 
 _PEER_LOST = ("connection closed by peer", "connection reset", "broken pipe", "connection refused", "remote process exited")
 
@@ -78,9 +85,10 @@ class Group(ABC):
         shares = self._share(shares)
         return self._call("step", [(shares[d], lr, loss) for d in self._dp_rank])[0]
 
-    def forward(self, shares: list[list[list[Any]]], reference: bool = False) -> list[list[list[list[float]]]]:
-        """Log-probabilities of the labels, [dp rank][micro-batch][pack][token]; `reference`: by the weights that training began with."""
-        return self._by_dp("forward", shares, reference)
+    def forward(self, shares: list[list[list[Any]]], reference: bool = False, temperature: float = 1.0) -> list[list[list[list[float]]]]:
+        """Log-probabilities of the labels, [dp rank][micro-batch][pack][token]; `reference`: by the weights that training began with;
+        `temperature`: of logits over it."""
+        return self._by_dp("forward", shares, reference, temperature)
 
     def logits(self, shares: list[list[list[Any]]]) -> list[list[Any]]:
         """Logits [t, v], [dp rank][micro-batch] (`Worker.logits`)."""
@@ -114,6 +122,10 @@ class Group(ABC):
     def export(self, folder: Path, dtype: str | None = None) -> None:
         """Writes a Hugging Face folder."""
         self._all("export", str(folder), dtype)
+
+    def export_adapter(self, folder: Path) -> None:
+        """Writes the adapters in PEFT's format (`trainers.lora.export_adapter`)."""
+        self._all("export_adapter", str(folder))
 
     def publish(self, folder: Path, version: str, bucket_mb: float = 256) -> Published:
         """Writes the weights for engines under a name of their own, in files of at most `bucket_mb` MiB, which is also the memory that
@@ -210,17 +222,45 @@ class RayGroup(Group):
         raise _cause(method, errors)
 
     def close(self) -> None:
-        """Ends the actors by handle and gives the placement group back. Safe to call twice."""
+        """Ends the actors by handle and gives the placement group back. Safe to call twice, and where Ray is gone, which takes them along."""
         workers, self._workers = self._workers, []
-        if workers and not self._broken:
-            farewell = [w.close.remote() for w in workers]
-            ray.wait(farewell, num_returns=len(farewell), timeout=10)
+        reserved, self._pg = self._pg, None
+        broken, self._broken = self._broken, True
+        if (not workers and reserved is None) or not _ray_answers():
+            return
+        if workers and not broken:
+            farewell, deadline = [w.close.remote() for w in workers], time.monotonic() + FAREWELL
+            while farewell and time.monotonic() < deadline:
+                _, farewell = ray.wait(farewell, num_returns=len(farewell), timeout=1.0)
+                if farewell and not _ray_answers():
+                    return
+        # Ray may go between the two, and then these calls do not come back.
+        releasing = threading.Thread(target=_release, args=(workers, reserved), daemon=True)
+        releasing.start()
+        releasing.join(RELEASE)
+
+
+def _ray_answers() -> bool:
+    """Whether Ray's control service takes a connection. Not for clients of Ray's own proxy (`ray://`), which know no address of it: there True."""
+    if not ray.is_initialized():
+        return False
+    host, _, port = (ray.get_runtime_context().gcs_address or "").rpartition(":")
+    if not port.isdecimal():
+        return True
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE).close()
+    except OSError:
+        return False
+    return True
+
+
+def _release(workers: list[Any], reserved: Any) -> None:
+    """Kills actors and gives their placement group back."""
+    with suppress(RayError):
         for w in workers:
             ray.kill(w, no_restart=True)
-        if self._pg is not None:
-            remove_placement_group(self._pg)
-            self._pg = None
-        self._broken = True
+        if reserved is not None:
+            remove_placement_group(reserved)
 
 
 def _cause(method: str, errors: dict[int, Exception]) -> Exception:
@@ -253,7 +293,7 @@ def start(setup: Setup, checkpoints: Path | None = None, threads: int = 1, local
     from trainers.checkpoint import latest
     from trainers.spec import ModelSpec
 
-    setup.layout.check(ModelSpec.from_hf(setup.base))
+    setup.layout.check(ModelSpec.from_hf(setup.base), setup.context)
     group = Local(threads) if local else RayGroup(setup.layout.ranks, threads)
     try:
         found = latest(checkpoints) if checkpoints else None

@@ -12,6 +12,8 @@ Under tensor parallelism W holds a slice of the vocabulary; maximum, sum and tar
 The entropy of the same distribution comes out of the same chunks where it is asked for: with p = softmax(W x) it is
 H = logsumexp(W x) − Σ p · W x, and dH/d(W x) = −p · (log p + H).
 
+With a temperature T all this is of the logits W x / T, as they are sampled from; gradients of x and W get the factor 1 / T.
+
 Losses of training are per-token: a `Loss` takes log-probabilities and what the batch says of each token, and returns a
 value per token; the trainer sums it and divides by a number that holds for the whole batch over all ranks.
 """
@@ -40,14 +42,14 @@ class _Chunked(torch.autograd.Function):
     with `entropy` [2, t], the entropy of the distribution below it."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, group: Any, chunk: int, entropy: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, group: Any, chunk: int, entropy: bool, temperature: float) -> Tensor:
         first, ranks = _slice(weight, group)
         lse = torch.empty(len(x), dtype=torch.float32, device=x.device)
         out = torch.empty(1 + entropy, len(x), dtype=torch.float32, device=x.device)
         ctx.kept = [] if 4 * len(x) * len(weight) <= KEEP and any(ctx.needs_input_grad) else None
         for a in range(0, len(x), chunk):
             b = min(a + chunk, len(x))
-            logits = (x[a:b] @ weight.t()).float()
+            logits = _cooled((x[a:b] @ weight.t()).float(), temperature)
             here, inside = _local(targets[a:b], first, len(weight))
             target = logits.gather(1, here[:, None])[:, 0] * inside
             top = logits.amax(1)
@@ -69,7 +71,7 @@ class _Chunked(torch.autograd.Function):
             if ctx.kept is not None:
                 ctx.kept.append(logits.div_(total[:, None]))
         ctx.save_for_backward(x, weight, targets, lse, out)
-        ctx.group, ctx.chunk = group, chunk
+        ctx.group, ctx.chunk, ctx.temperature = group, chunk, temperature
         return out
 
     @staticmethod
@@ -77,27 +79,32 @@ class _Chunked(torch.autograd.Function):
         x, weight, targets, lse, out = ctx.saved_tensors
         first, _ = _slice(weight, ctx.group)
         dx = torch.empty_like(x)
-        dw = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
+        dw = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if ctx.needs_input_grad[1] else None
         kept, ctx.kept = list(reversed(ctx.kept or [])), None
         bonus = len(grad) > 1 and bool(grad[1].any())  # an entropy that is only looked at costs nothing here
         for a in range(0, len(x), ctx.chunk):
             b = min(a + ctx.chunk, len(x))
-            p = kept.pop() if kept else (x[a:b] @ weight.t()).float().sub_(lse[a:b, None]).exp_()
+            p = kept.pop() if kept else _cooled((x[a:b] @ weight.t()).float(), ctx.temperature).sub_(lse[a:b, None]).exp_()
             of_entropy = torch.special.entr(p).sub_(p * out[1, a:b, None]).mul_(grad[1, a:b, None]) if bonus else None
             here, inside = _local(targets[a:b], first, len(weight))
             p.scatter_add_(1, here[:, None], -inside[:, None])
             p.mul_(grad[0, a:b, None])
             if of_entropy is not None:
                 p.add_(of_entropy)
-            p = p.to(x.dtype)
+            p = _cooled(p, ctx.temperature).to(x.dtype)
             dx[a:b] = p @ weight
-            if not ctx.needs_input_grad[1]:
+            if dw is None:
                 continue
             if dw.dtype == p.dtype:
                 dw.addmm_(p.t(), x[a:b])
             else:
                 dw += p.t() @ x[a:b]
-        return dx, dw.to(weight.dtype), None, None, None, None
+        return dx, None if dw is None else dw.to(weight.dtype), None, None, None, None, None
+
+
+def _cooled(values: Tensor, temperature: float) -> Tensor:
+    """In place over the temperature."""
+    return values if temperature == 1 else values.div_(temperature)
 
 
 def _slice(weight: Tensor, group: Any) -> tuple[int, int]:
@@ -120,7 +127,7 @@ def token_nll(hidden: Tensor, weight: Tensor, labels: Tensor, group: Any = None,
 
 
 def token_values(
-    hidden: Tensor, weight: Tensor, labels: Tensor, group: Any = None, chunk: int = CHUNK, entropy: bool = False
+    hidden: Tensor, weight: Tensor, labels: Tensor, group: Any = None, chunk: int = CHUNK, entropy: bool = False, temperature: float = 1.0
 ) -> Tensor:
     """Negative log-likelihood of each label, and the entropy of the distribution that gives it.
 
@@ -130,12 +137,13 @@ def token_values(
         labels: [t], the token to predict at each position, or IGNORE.
         group: the tensor-parallel group, if there is one.
         entropy: whether the entropies are wanted, in nats.
+        temperature: what the logits are divided by.
 
     Returns:
         [1, t] in fp32, with `entropy` [2, t]; 0 at ignored positions.
     """
     at = (labels != IGNORE).nonzero()[:, 0]
-    values = _Chunked.apply(hidden.index_select(0, at), weight, labels[at], group, chunk, entropy)
+    values = _Chunked.apply(hidden.index_select(0, at), weight, labels[at], group, chunk, entropy, temperature)
     return torch.zeros(len(values), len(labels), dtype=torch.float32, device=hidden.device).index_copy(1, at, values)
 
 
@@ -159,6 +167,11 @@ class Loss(ABC):
     def entropy(self) -> bool:
         """Whether the entropy of each token's distribution is to be computed."""
         return False
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before anything is said of the distribution: that of sampling, for what was sampled."""
+        return 1.0
 
     @abstractmethod
     def __call__(self, logprobs: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

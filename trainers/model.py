@@ -7,6 +7,7 @@ materialised; the model returns one number per token, or two.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -24,14 +25,17 @@ from megatron.core.models.gpt.gpt_layer_specs import (
 )
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
-from megatron.core.optimizer.optimizer import MegatronOptimizer
+from megatron.core.optimizer.optimizer import ChainedOptimizer, MegatronOptimizer
 from megatron.core.transformer.module import Float16Module
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
+from prstack.errors import UserError
 from trainers.layout import Layout
+from trainers.lora import Lora
+from trainers.lora_layers import adapt
 from trainers.losses import CHUNK, token_values
 from trainers.spec import ModelSpec
 
@@ -44,6 +48,8 @@ class LanguageModel(GPTModel):
     chunk = CHUNK
     entropy = False
     """Whether the entropy of each token's distribution is returned as a second row."""
+    temperature = 1.0
+    """What logits are divided by."""
 
     def _postprocess(self, hidden_states: Tensor, labels: Tensor | None = None, **rest: Any) -> Tensor:
         """hidden [t, 1, h] (a tensor rank's part under sequence parallelism) and labels [1, t] → [1, t] or [2, t] in fp32."""
@@ -56,29 +62,44 @@ class LanguageModel(GPTModel):
             hidden_states = tensor_parallel.copy_to_tensor_model_parallel_region(hidden_states, group=group)
         tied = self.share_embeddings_and_output_weights
         weight = self.shared_embedding_or_output_weight() if tied else self.output_layer.weight
-        return token_values(hidden_states[:, 0], weight, labels[0], group, self.chunk, self.entropy)
+        return token_values(hidden_states[:, 0], weight, labels[0], group, self.chunk, self.entropy, self.temperature)
 
 
 def _leave(weight: Tensor) -> Tensor:
     return weight
 
 
+DISPATCHERS = {"alltoall": "alltoall", "allgather": "allgather", "deepep": "flex"}
+"""trainer.dispatcher → Megatron's name of it. Of `flex` the backend is DeepEP (`moe_flex_dispatcher_backend`, by default)."""
+
+
+def check_dispatcher(name: str) -> None:
+    """Raises UserError for a dispatcher that there is not, or not here."""
+    if name not in DISPATCHERS:
+        raise UserError(f"trainer.dispatcher={name}: one of {', '.join(DISPATCHERS)}")
+    if name == "deepep" and not (CUDA and find_spec("deep_ep")):
+        raise UserError("trainer.dispatcher=deepep: " + ("the package deep_ep is not installed" if CUDA else "DeepEP needs GPUs, torch sees none here"))
+
+
 def transformer_config(
-    spec: ModelSpec, layout: Layout, dtype: torch.dtype, aux_loss: float = 0.0, recompute: bool = False
+    spec: ModelSpec, layout: Layout, dtype: torch.dtype, aux_loss: float = 0.0, recompute: bool = False, dispatcher: str = "alltoall"
 ) -> TransformerConfig:
-    """Megatron's configuration of the model on this layout and device."""
+    """Megatron's configuration of the model on this layout and device. Raises UserError for a dispatcher that it has not."""
+    check_dispatcher(dispatcher)
     kwargs = spec.transformer_kwargs() | {
         "activation_func": F.silu,
         "tensor_model_parallel_size": layout.tp,
         "pipeline_model_parallel_size": layout.pp,
         "expert_model_parallel_size": layout.ep,
         "expert_tensor_parallel_size": 1,
+        "context_parallel_size": layout.cp,
+        "cp_comm_type": "p2p" if layout.cp > 1 else None,
         "sequence_parallel": layout.tp > 1,
         "params_dtype": dtype,
         "pipeline_dtype": dtype,
         "bf16": dtype == torch.bfloat16,
-        "variable_seq_lengths": True,
-        "moe_token_dispatcher_type": "alltoall",
+        "variable_seq_lengths": dispatcher != "allgather" or not spec.experts,
+        "moe_token_dispatcher_type": DISPATCHERS[dispatcher],
         # Weights come from a checkpoint. Not `perform_initialization=False`: that also leaves out the marks of tensor
         # parallelism on parameters, and with them most of the gradient norm under tp > 1.
         "init_method": _leave,
@@ -108,13 +129,16 @@ def transformer_config(
     return TransformerConfig(**kwargs)
 
 
-def layer_spec(spec: ModelSpec, config: TransformerConfig) -> ModuleSpec | TransformerBlockSubmodules:
-    """Transformer Engine's layers on CUDA, the local ones with our attention and norm elsewhere."""
+def layer_spec(spec: ModelSpec, config: TransformerConfig, lora: Lora | None = None) -> ModuleSpec | TransformerBlockSubmodules:
+    """Transformer Engine's layers on CUDA, the local ones with our attention and norm elsewhere; with adapters where `lora` says."""
     experts = spec.experts or None
     if CUDA:
-        return get_gpt_layer_with_transformer_engine_spec(
+        layer = get_gpt_layer_with_transformer_engine_spec(
             num_experts=experts, moe_grouped_gemm=bool(experts), qk_layernorm=spec.qk_norm
         )
+        if lora:
+            adapt(layer, spec, lora)
+        return layer
     from trainers.cpu_layers import RMSNorm, SDPAttention
 
     layer = get_gpt_layer_local_spec(num_experts=experts, qk_layernorm=spec.qk_norm, normalization="RMSNorm")
@@ -124,15 +148,23 @@ def layer_spec(spec: ModelSpec, config: TransformerConfig) -> ModuleSpec | Trans
     attention.core_attention = SDPAttention
     if spec.qk_norm:
         attention.q_layernorm = attention.k_layernorm = RMSNorm
+    if lora:
+        adapt(layer, spec, lora)
     n = get_num_layers_to_build(config, vp_stage=None, pp_rank=ps.get_pipeline_model_parallel_rank())
     return TransformerBlockSubmodules(layer_specs=[layer] * n, layer_norm=RMSNorm)
 
 
-def build(spec: ModelSpec, config: TransformerConfig, context: int) -> LanguageModel:
+def _differentiable(_: Any, __: Any, embedded: Tensor) -> Tensor:
+    """Lets gradients begin at the embedding's output where the embedding itself is frozen: recomputation (Megatron's CheckpointFunction) takes a
+    layer's output for a constant when no input of the layer wants a gradient, and nothing in it would be trained, without an error."""
+    return embedded.requires_grad_() if torch.is_grad_enabled() and not embedded.requires_grad else embedded
+
+
+def build(spec: ModelSpec, config: TransformerConfig, context: int, lora: Lora | None = None) -> LanguageModel:
     """This rank's part of the model, weights not set yet. Needs Megatron's parallel state."""
     model = LanguageModel(
         config=config,
-        transformer_layer_spec=layer_spec(spec, config),
+        transformer_layer_spec=layer_spec(spec, config, lora),
         vocab_size=spec.vocab,
         max_sequence_length=context,
         pre_process=ps.is_pipeline_first_stage(),
@@ -145,6 +177,8 @@ def build(spec: ModelSpec, config: TransformerConfig, context: int) -> LanguageM
         rope_scaling_factor=spec.rope_factor,
         seq_len_interpolation_factor=spec.rope_factor if spec.rope_scaling == "linear" else None,
     )
+    if model.pre_process:
+        model.embedding.register_forward_hook(_differentiable)
     for name, p in model.named_parameters():
         # Megatron marks experts as such only where ep > 1. Unmarked, they are reduced with the dense parameters: under
         # tp > 1 that gives wrong gradients without an error, and their optimizer state fits no other layout.
@@ -195,6 +229,9 @@ def with_optimizer(
         ),
         [ddp],
     )
+    used = [part for part in optimizer.chained_optimizers if not part.is_stub_optimizer]
+    if len(used) < len(optimizer.chained_optimizers):  # nothing of dense layers is trained; saving such a part fails in ChainedOptimizer
+        optimizer = ChainedOptimizer(used)
     config.finalize_model_grads_func = finalize_model_grads
     config.grad_scale_func = optimizer.scale_loss
     return ddp, optimizer

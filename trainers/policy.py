@@ -56,6 +56,8 @@ class PolicyLoss(Loss):
     """Weight of the entropy, which is to be large."""
     watch_entropy: bool = True
     """Whether the entropy is measured where it has no weight."""
+    temperature: float = 1.0
+    """At which the tokens were sampled: π is the softmax of the logits over it."""
 
     metrics: ClassVar[tuple[str, ...]] = ("ratio", "ratio_max", "clip_low", "clip_high", "approx_kl", "entropy", "ref_kl")
 

@@ -1,12 +1,19 @@
 """What a model is: a Hugging Face config read into the few numbers that make a Megatron GPTModel.
 
-Architectures: MixtralForCausalLM, Qwen3MoeForCausalLM and their dense kin LlamaForCausalLM, Qwen3ForCausalLM.
+Architectures: MixtralForCausalLM, Qwen3MoeForCausalLM, Qwen2MoeForCausalLM (with a shared expert) and their dense kin
+LlamaForCausalLM, Qwen3ForCausalLM, Qwen2ForCausalLM.
 A config key that changes what the model computes and that is not carried over is refused by name; a model is never
 built that computes something else than its checkpoint.
 
-How the routers correspond: Mixtral and Qwen3-MoE with norm_topk_prob take the softmax over the chosen logits
-(Megatron: softmax after top-k); Qwen3-MoE without it takes the softmax over all experts and leaves the chosen
+How the routers correspond: Mixtral, and Qwen with norm_topk_prob, take the softmax over the chosen logits
+(Megatron: softmax after top-k); Qwen without it takes the softmax over all experts and leaves the chosen
 probabilities as they are (Megatron: `moe_router_pre_softmax`).
+
+Every token passes through a shared expert, whose output is multiplied by the sigmoid of a gate's one logit (Megatron:
+`moe_shared_expert_gate`) and added to that of the chosen experts.
+
+vLLM gives every Qwen2 and Qwen2-MoE biases of queries, keys and values, and heads of hidden_size / num_attention_heads.
+A config that says otherwise is refused: engines would compute another model than the trainer.
 """
 
 from __future__ import annotations
@@ -19,7 +26,8 @@ from typing import Any
 
 from prstack.errors import UserError
 
-ARCHITECTURES = ("MixtralForCausalLM", "Qwen3MoeForCausalLM", "LlamaForCausalLM", "Qwen3ForCausalLM")
+_MOE = ("MixtralForCausalLM", "Qwen3MoeForCausalLM", "Qwen2MoeForCausalLM")
+ARCHITECTURES = (*_MOE, "LlamaForCausalLM", "Qwen3ForCausalLM", "Qwen2ForCausalLM")
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu",),
@@ -63,6 +71,10 @@ class ModelSpec:
     norm_topk: bool
     dtype: str
     """Of the checkpoint: `float32`, `bfloat16` or `float16`."""
+    qkv_bias: bool = False
+    """Whether queries, keys and values have biases."""
+    shared: int = 0
+    """Intermediate size of the shared expert; 0 where there is none."""
 
     @staticmethod
     def from_hf(folder: str | Path) -> ModelSpec:
@@ -81,7 +93,7 @@ class ModelSpec:
                 raise UserError(f"{where}: {key}={c[key]!r} is not supported (only {allowed[0]!r})")
         if arch == "MixtralForCausalLM" and c.get("sliding_window"):
             raise UserError(f"{where}: sliding_window={c['sliding_window']} is not supported (only null)")
-        moe, qwen = arch in ("MixtralForCausalLM", "Qwen3MoeForCausalLM"), arch.startswith("Qwen3")
+        moe, qwen2, qwen_moe = arch in _MOE, arch.startswith("Qwen2"), arch.endswith("MoeForCausalLM")
         try:
             experts = (c.get("num_experts") or c["num_local_experts"]) if moe else 0
             heads = c["num_attention_heads"]
@@ -93,7 +105,7 @@ class ModelSpec:
                 heads=heads,
                 kv_heads=c.get("num_key_value_heads") or heads,
                 head_dim=c.get("head_dim") or c["hidden_size"] // heads,
-                ffn=c["moe_intermediate_size"] if arch == "Qwen3MoeForCausalLM" else c["intermediate_size"],
+                ffn=c["moe_intermediate_size"] if qwen_moe else c["intermediate_size"],
                 vocab=c["vocab_size"],
                 max_positions=c["max_position_embeddings"],
                 norm_eps=c["rms_norm_eps"],
@@ -101,11 +113,13 @@ class ModelSpec:
                 rope_scaling=scaling,
                 rope_factor=factor,
                 tied=bool(c.get("tie_word_embeddings", False)),
-                qk_norm=qwen,
+                qk_norm=arch.startswith("Qwen3"),
                 experts=experts,
                 topk=c["num_experts_per_tok"] if moe else 0,
-                norm_topk=bool(c.get("norm_topk_prob", False)) if arch == "Qwen3MoeForCausalLM" else moe,
+                norm_topk=bool(c.get("norm_topk_prob", False)) if qwen_moe else moe,
                 dtype=str(c.get("dtype") or c.get("torch_dtype") or "float32").removeprefix("torch."),
+                qkv_bias=qwen2,
+                shared=c["shared_expert_intermediate_size"] if moe and qwen2 else 0,
             )
         except KeyError as e:
             raise UserError(f"{where}: {e.args[0]} is missing") from e
@@ -113,6 +127,12 @@ class ModelSpec:
             raise UserError(f"{where}: num_experts_per_tok={spec.topk} of {spec.experts} experts")
         if moe and spec.topk == 1 and spec.norm_topk:
             raise UserError(f"{where}: num_experts_per_tok=1 with normalised weights is not supported (the router learns nothing)")
+        if qwen2 and not c.get("qkv_bias", True):
+            raise UserError(f"{where}: qkv_bias={c['qkv_bias']} is not supported (only true: vLLM has the biases always)")
+        if qwen2 and spec.head_dim * heads != spec.hidden:
+            raise UserError(f"{where}: head_dim={spec.head_dim} is not supported (only hidden_size / num_attention_heads: vLLM reads no other)")
+        if moe and qwen2 and spec.shared < 1:
+            raise UserError(f"{where}: shared_expert_intermediate_size={spec.shared} is not supported (only 1 and more)")
         return spec
 
     def transformer_kwargs(self) -> dict[str, Any]:
@@ -129,6 +149,7 @@ class ModelSpec:
             "qk_layernorm": self.qk_norm,
             "gated_linear_unit": True,
             "add_bias_linear": False,
+            "add_qkv_bias": self.qkv_bias,
             "hidden_dropout": 0.0,
             "attention_dropout": 0.0,
         }
@@ -139,6 +160,8 @@ class ModelSpec:
                 "moe_ffn_hidden_size": self.ffn,
                 "moe_router_pre_softmax": not self.norm_topk,
             }
+        if self.shared:
+            kwargs |= {"moe_shared_expert_intermediate_size": self.shared, "moe_shared_expert_gate": True}
         return kwargs
 
     def difference(self, other: ModelSpec) -> str:
@@ -152,8 +175,10 @@ class ModelSpec:
     def parameters(self) -> int:
         """Number of parameters, all experts and a tied embedding once included."""
         attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
+        attention += self.head_dim * (self.heads + 2 * self.kv_heads) if self.qkv_bias else 0
         norms = 2 * self.hidden + (2 * self.head_dim if self.qk_norm else 0)
         ffn = 3 * self.hidden * self.ffn * max(self.experts, 1) + self.hidden * self.experts
+        ffn += self.hidden * (3 * self.shared + 1) if self.shared else 0
         return self.layers * (attention + norms + ffn) + self.hidden + self.vocab * self.hidden * (1 if self.tied else 2)
 
 

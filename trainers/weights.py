@@ -13,13 +13,13 @@ is made of. From that list follows everything else:
 
 Invariants: load followed by export gives the same bytes (same dtype); each tensor of the checkpoint is used exactly
 once and each parameter of each rank is set exactly once, else an error names it. Experts are never split over tensor
-ranks (expert-tensor-parallel size 1).
+ranks (expert-tensor-parallel size 1); a shared expert is, like a dense FFN, and is on every expert-parallel rank.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,15 @@ def parameters(spec: ModelSpec) -> Iterator[Param]:
             dim=0,
             layer=i,
         )
+        if spec.qkv_bias:
+            yield Param(
+                m + "self_attention.linear_qkv.bias",
+                tuple(f"{p}self_attn.{x}_proj.bias" for x in "qkv"),
+                ((spec.heads * d,), (spec.kv_heads * d,), (spec.kv_heads * d,)),
+                kind="qkv",
+                dim=0,
+                layer=i,
+            )
         if spec.qk_norm:
             for x in "qk":
                 yield Param(f"{m}self_attention.{x}_layernorm.weight", (f"{p}self_attn.{x}_norm.weight",), ((d,),), layer=i)
@@ -114,6 +123,9 @@ def parameters(spec: ModelSpec) -> Iterator[Param]:
         mixtral = spec.architecture == "MixtralForCausalLM"
         block = p + ("block_sparse_moe." if mixtral else "mlp.")
         names = ("w1", "w3", "w2") if mixtral else ("gate_proj", "up_proj", "down_proj")
+        if spec.shared:
+            yield from _ffn(m + "mlp.shared_experts.", block + "shared_expert.", names, h, spec.shared, layer=i, dims=(0, 1))
+            yield Param(m + "mlp.shared_experts.gate_weight", (block + "shared_expert_gate.weight",), ((1, h),), layer=i)
         yield Param(m + "mlp.router.weight", (block + "gate.weight",), ((spec.experts, h),), layer=i)
         for e in range(spec.experts):
             yield from _ffn(f"{m}mlp.experts.local_experts.{e}.", f"{block}experts.{e}.", names, h, f, layer=i, expert=e)
@@ -133,18 +145,18 @@ def _ffn(
 def join(param: Param, tensors: list[Tensor], spec: ModelSpec) -> Tensor:
     """HF tensors → the whole Megatron tensor [param.shape]."""
     if param.kind == "qkv":
-        g, d, h = spec.kv_heads, spec.head_dim, spec.hidden
-        return torch.cat([t.reshape(g, -1, d, h) for t in tensors], dim=1).reshape(-1, h)
+        g, d, rest = spec.kv_heads, spec.head_dim, tensors[0].shape[1:]
+        return torch.cat([t.reshape(g, -1, d, *rest) for t in tensors], dim=1).reshape(-1, *rest)
     return torch.cat(tensors) if param.kind == "gate_up" else tensors[0]
 
 
 def part(param: Param, whole: Tensor, spec: ModelSpec) -> list[Tensor]:
     """The whole Megatron tensor → HF tensors; the inverse of `join`."""
     if param.kind == "qkv":
-        g, d, h = spec.kv_heads, spec.head_dim, spec.hidden
+        g, d, rest = spec.kv_heads, spec.head_dim, whole.shape[1:]
         per = spec.heads // g
-        groups = whole.reshape(g, per + 2, d, h)
-        return [t.reshape(-1, h) for t in groups.split([per, 1, 1], dim=1)]
+        groups = whole.reshape(g, per + 2, d, *rest)
+        return [t.reshape(-1, *rest) for t in groups.split([per, 1, 1], dim=1)]
     return list(whole.chunk(2)) if param.kind == "gate_up" else [whole]
 
 
@@ -186,8 +198,8 @@ def local_name(param: Param, spec: ModelSpec, place: Place, te: bool = False) ->
         owner, expert = divmod(param.expert, spec.experts // place.ep)
         if owner != place.ep_rank:
             return None
-        linear = rest.split(".")[4]
-        rest = f"mlp.experts.{linear}.weight{expert}" if te else f"mlp.experts.local_experts.{expert}.{linear}.weight"
+        linear, leaf = rest.split(".", 4)[4].split(".", 1)
+        rest = f"mlp.experts.{linear}.{leaf}{expert}" if te else f"mlp.experts.local_experts.{expert}.{linear}.{leaf}"
     elif te and rest == "input_layernorm.weight":
         rest = "self_attention.linear_qkv.layer_norm_weight"
     elif te and rest == "pre_mlp_layernorm.weight" and not spec.experts:
@@ -204,7 +216,7 @@ def load_hf(model: torch.nn.Module, folder: str | Path, spec: ModelSpec, place: 
     """
     reader = Reader(folder)
     reader.expect({n: s for p in parameters(spec) for n, s in zip(p.hf, p.shapes)})
-    todo = dict(model.named_parameters())
+    todo = {n: p for n, p in model.named_parameters() if ".lora_" not in n}  # adapters (`trainers.lora`) are in no checkpoint
     for param in parameters(spec):
         name = local_name(param, spec, place, te)
         if name is None:
@@ -220,20 +232,22 @@ def load_hf(model: torch.nn.Module, folder: str | Path, spec: ModelSpec, place: 
 
 @torch.no_grad()
 def hf_tensors(
-    mine: dict[str, Tensor], spec: ModelSpec, place: Place, te: bool = False
+    mine: Mapping[str, Tensor], spec: ModelSpec, place: Place, te: bool = False, listed: Iterable[Param] | None = None
 ) -> Iterator[tuple[str, Tensor]]:
     """(name, CPU tensor) of the checkpoint, one by one, on rank 0; nothing on the others, which send their parts.
 
-    `mine`: this rank's parameters, or anything of their names and shapes that maps linearly (gradients).
+    `mine`: this rank's parameters, or anything of their names and shapes that maps linearly (gradients). `listed`: the parameters
+    of the whole model that are wanted; `parameters(spec)` by default.
     Collective: every rank iterates to the end.
     """
+    listed = list(parameters(spec) if listed is None else listed)
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    here = (place.tp_rank, [local_name(p, spec, place, te) is not None for p in parameters(spec)])
+    here = (place.tp_rank, [local_name(p, spec, place, te) is not None for p in listed])
     held: list[Any] = [here]
     if ranks > 1:
         held = [None] * ranks
         dist.all_gather_object(held, here)
-    for i, param in enumerate(parameters(spec)):
+    for i, param in enumerate(listed):
         if param.tied:
             continue
         parts = place.tp if param.dim is not None else 1
@@ -260,7 +274,7 @@ def hf_tensors(
 
 
 def export_hf(
-    model: torch.nn.Module,
+    mine: Mapping[str, Tensor],
     base: str | Path,
     folder: str | Path,
     spec: ModelSpec,
@@ -270,15 +284,15 @@ def export_hf(
     max_shard_bytes: int = 4 << 30,
     version: str | None = None,
 ) -> Published | None:
-    """Writes the model as a Hugging Face folder: safetensors, config, and what `base` has of tokenizer, chat template
-    and generation config. Collective; rank 0 writes, and the folder appears whole or not at all.
+    """Writes `mine`, this rank's parameters by name, as a Hugging Face folder: safetensors, config, and what `base` has of tokenizer,
+    chat template and generation config. Collective; rank 0 writes, and the folder appears whole or not at all.
 
     `dtype`: of the written tensors; that of the parameters by default. With a `version` the folder is one that engines can verify
     (`prstack.store.published`), which rank 0 returns.
     """
     start, writer, size = time.perf_counter(), None, 0
     checksums: dict[str, str] = {}
-    for name, tensor in hf_tensors(dict(model.named_parameters()), spec, place, te):
+    for name, tensor in hf_tensors(mine, spec, place, te):
         writer = writer or Writer(folder, max_shard_bytes)
         tensor = (tensor.to(getattr(torch, dtype)) if dtype else tensor).contiguous()
         if version is not None:
@@ -286,7 +300,7 @@ def export_hf(
         writer.add(name, tensor)
         size += tensor.nbytes
     if writer:
-        kind = dtype or str(next(model.parameters()).dtype).removeprefix("torch.")
+        kind = dtype or str(next(iter(mine.values())).dtype).removeprefix("torch.")
         writer.finish(base, {"dtype": kind}, {} if version is None else {published.INDEX: published.index(version, checksums)})
     if dist.is_initialized():
         dist.barrier()

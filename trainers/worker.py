@@ -39,9 +39,10 @@ from torch import Tensor
 
 from prstack.errors import UserError
 from prstack.store.published import Published
-from trainers import checkpoint, weights
+from trainers import checkpoint, lora, lora_layers, weights
 from trainers.batches import Pack
 from trainers.layout import Layout
+from trainers.lora import Lora
 from trainers.losses import Loss, Sft
 from trainers.micro import Micro, collate
 from trainers.model import CUDA, build, freeze, release, transformer_config, with_optimizer
@@ -76,8 +77,12 @@ class Setup:
     """Weight of the routers' load-balancing loss."""
     recompute: bool = False
     """Recompute activations in the backward pass."""
+    dispatcher: str = "alltoall"
+    """How tokens come to their experts: a name in `trainers.model.DISPATCHERS`."""
     freeze: tuple[str, ...] = ()
     """What is not trained: names in `trainers.model.FROZEN`."""
+    lora: Lora | None = None
+    """Adapters that are trained in the place of all weights."""
     seed: int = 0
 
 
@@ -114,24 +119,29 @@ class Worker:
         """
         spec = ModelSpec.from_hf(setup.base)
         layout = setup.layout
-        layout.check(spec)
+        layout.check(spec, setup.context)
         if setup.dtype not in DTYPES:
             raise UserError(f"trainer.dtype={setup.dtype}: one of {', '.join(DTYPES)}")
+        if setup.lora:
+            setup.lora.check(spec, setup.freeze, grouped=CUDA)
         self._clear()
         ps.initialize_model_parallel(
             tensor_model_parallel_size=layout.tp,
             pipeline_model_parallel_size=layout.pp,
             expert_model_parallel_size=layout.ep,
             expert_tensor_parallel_size=1,
+            context_parallel_size=layout.cp,
         )
         torch.manual_seed(setup.seed)
         model_parallel_cuda_manual_seed(setup.seed, force_reset_rng=True)
         self.spec, self.args, self.place = spec, setup, weights.Place.here()
-        self.config = transformer_config(spec, layout, DTYPES[setup.dtype], setup.aux_loss, setup.recompute)
-        self.model = build(spec, self.config, setup.context)
+        self.config = transformer_config(spec, layout, DTYPES[setup.dtype], setup.aux_loss, setup.recompute, setup.dispatcher)
+        self.model = build(spec, self.config, setup.context, setup.lora)
         if weights_from_base:
             weights.load_hf(self.model, setup.base, spec, self.place, te=CUDA)
         freeze(self.model, setup.freeze)
+        if setup.lora:
+            lora_layers.begin(self.model, spec, setup.lora, self.place, setup.seed, te=CUDA)
         self.ddp, self.optimizer = with_optimizer(self.model, self.config, setup.clip, setup.weight_decay)
         self._load: dict[int, Tensor] = {}
         self._watch_routers()
@@ -173,7 +183,7 @@ class Worker:
         Raises NotFinite before any weight was changed.
         """
         start = time.perf_counter()
-        batch = [self._collate(m) for m in micros]
+        batch = self._batch(micros)
         here = [[m.targets, m.tokens, m.sequences] for m in batch]
         targets, tokens, sequences = self._reduce(torch.tensor(here, dtype=torch.float64).sum(0)).tolist()
         whole = max(loss.denominator(targets, sequences), 1.0)
@@ -199,12 +209,12 @@ class Worker:
             **self._router_metrics(len(batch)),
         }
 
-    def forward(self, micros: list[list[Pack]], reference: bool = False) -> list[list[list[float]]] | None:
+    def forward(self, micros: list[list[Pack]], reference: bool = False, temperature: float = 1.0) -> list[list[list[float]]] | None:
         """Log-probability of each label, [micro-batch][pack][token] with 0 where there is no label; None on ranks
-        that do not hold the last pipeline stage. `reference`: by the weights of the base that training began with."""
+        that do not hold the last pipeline stage. `reference`: by the weights of the base that training began with; `temperature`: of logits over it."""
         self.ddp.eval()
         with self._weights_of_base() if reference else nullcontext():
-            out = self._run([self._collate(m) for m in micros], None, 1.0, backward=False)
+            out = self._run(self._batch(micros), None, 1.0, False, temperature)
         if not ps.is_pipeline_last_stage():
             return None
         result = []
@@ -220,13 +230,13 @@ class Worker:
         """The logits of each micro-batch, arrays [t, v] in fp32; None on ranks that do not hold the last pipeline stage. For
         comparisons: this is the one place where logits exist whole."""
         self.ddp.eval()
-        out = self._run([self._collate(m) for m in micros], "logits", 1.0, backward=False)
+        out = self._run(self._batch(micros), "logits", 1.0, backward=False)
         return out if ps.is_pipeline_last_stage() else None
 
     @torch.no_grad()
     def gradients(self) -> dict[str, Any] | None:
-        """The gradients of the last step under their Hugging Face names, on rank 0, as arrays. For comparisons: under
-        `clip` they are scaled down."""
+        """The gradients of the last step under their Hugging Face names (adapters: PEFT's), on rank 0, as arrays. For comparisons:
+        under `clip` they are scaled down."""
         for buffer in self.ddp.buffers + self.ddp.expert_parallel_buffers:
             group = buffer.data_parallel_group
             if group.size() > 1:
@@ -234,12 +244,17 @@ class Worker:
                     own = bucket.grad_data.chunk(group.size())[group.rank()].clone()
                     dist.all_gather_into_tensor(bucket.grad_data, own, group=group)
         mine = {n: p.main_grad if p.requires_grad else torch.zeros_like(p) for n, p in self.model.named_parameters()}
-        found = {n: t.float().numpy() for n, t in weights.hf_tensors(mine, self.spec, self.place, te=CUDA)}
+        listed = [*weights.parameters(self.spec), *lora.adapters(self.spec, self.args.lora)]
+        found = {n: t.float().numpy() for n, t in weights.hf_tensors(mine, self.spec, self.place, te=CUDA, listed=listed)}
         return found if self.rank == 0 else None
 
     @contextmanager
     def _weights_of_base(self) -> Iterator[None]:
-        """The base's weights in the place of the model's own, which are kept aside meanwhile."""
+        """The base's weights in the place of the model's own, which are kept aside meanwhile; with adapters, these off."""
+        if self.args.lora:
+            with lora_layers.off(self.model):
+                yield
+            return
         parameters = list(self.model.parameters())
         own = [p.detach().clone() for p in parameters]
         try:
@@ -250,10 +265,30 @@ class Worker:
                 for p, value in zip(parameters, own):
                     p.copy_(value)
 
-    def _collate(self, packs: list[Pack]) -> Micro:
-        return collate(packs, self.args.layout.tp, "cuda" if CUDA else "cpu")
+    def _batch(self, micros: list[list[Pack]]) -> list[Micro]:
+        """The micro-batches; where tokens are gathered, all of one length on all ranks, because what is gathered has no lengths of its own."""
+        batch = [self._collate(m) for m in micros]
+        if self.args.dispatcher != "allgather" or not self.spec.experts:
+            return batch
+        longest = torch.tensor([max(m.input_ids.shape[1] for m in batch) * self.args.layout.cp])
+        longest = int(self._reduce(longest, everywhere=True, op=dist.ReduceOp.MAX))
+        return [self._collate(m, longest) for m in micros]
 
-    def _run(self, batch: list[Micro], loss: Any, scale: float, backward: bool) -> list[Any]:
+    def _collate(self, packs: list[Pack], least: int = 0) -> Micro:
+        layout = self.args.layout
+        return collate(packs, layout.unit, "cuda" if CUDA else "cpu", least, layout.cp, ps.get_context_parallel_rank())
+
+    @staticmethod
+    def _whole(values: Tensor, micro: Micro) -> Tensor:
+        """Values of this rank's tokens [t, …] → of all tokens of the micro-batch without padding, [tokens, …]."""
+        if micro.at is None:
+            return values[: micro.tokens]
+        group = ps.get_context_parallel_group()
+        parts = torch.empty(group.size() * len(values), *values.shape[1:], dtype=values.dtype, device=values.device)
+        dist.all_gather_into_tensor(parts, values.contiguous(), group=group)
+        return parts[micro.at]
+
+    def _run(self, batch: list[Micro], loss: Any, scale: float, backward: bool, temperature: float = 1.0) -> list[Any]:
         """Forward (and backward) over micro-batches through Megatron's schedule.
 
         Returns, on the last stage, for each micro-batch {"loss": its sum of losses, metric: its value}; without `loss`, the NLL per
@@ -263,9 +298,9 @@ class Worker:
         def reduce(out: Tensor, micro: Micro) -> tuple[Tensor, Any]:
             if loss == "logits":
                 whole = gather_from_tensor_model_parallel_region(out)
-                return out.sum(), whole[0, : micro.tokens].float().cpu().numpy()
+                return out.sum(), self._whole(whole[0].detach(), micro).float().cpu().numpy()
             if loss is None:
-                return out.sum(), out[0, : micro.tokens].detach().cpu()
+                return out.sum(), self._whole(out[0].detach(), micro).cpu()
             said = micro.said() | ({"entropy": out[1]} if loss.entropy else {})
             values, metrics = loss(-out[0], said)
             total = values.sum()
@@ -278,13 +313,14 @@ class Worker:
             return out, lambda out: reduce(out, m)
 
         self.model.entropy = isinstance(loss, Loss) and loss.entropy
+        self.model.temperature = loss.temperature if isinstance(loss, Loss) else temperature
         with torch.set_grad_enabled(backward):
             return get_forward_backward_func()(
                 forward_step_func=forward_step,
                 data_iterator=iter(batch),
                 model=[self.ddp],
                 num_microbatches=len(batch),
-                seq_length=max(m.input_ids.shape[1] for m in batch),
+                seq_length=max(m.input_ids.shape[1] for m in batch) * self.args.layout.cp,
                 micro_batch_size=1,
                 forward_only=not backward,
             )
@@ -313,12 +349,12 @@ class Worker:
 
     @staticmethod
     def _reduce(values: Tensor, pipeline: bool = False, everywhere: bool = False, op: Any = dist.ReduceOp.SUM) -> Tensor:
-        """Sums over data-parallel ranks; `pipeline`: only the last stage has a value, and all learn it."""
+        """Sums over data-parallel ranks; `pipeline`: only the last stage has a value, each context-parallel rank its part, and all learn it."""
         values = values.cuda() if CUDA else values
         if everywhere:
             dist.all_reduce(values, op)
             return values.cpu()
-        dist.all_reduce(values, op, group=ps.get_data_parallel_group())
+        dist.all_reduce(values, op, group=ps.get_data_parallel_group(with_context_parallel=pipeline))
         if pipeline and ps.get_pipeline_model_parallel_world_size() > 1:
             dist.broadcast(values, ps.get_pipeline_model_parallel_last_rank(), ps.get_pipeline_model_parallel_group())
         return values.cpu()
@@ -353,20 +389,25 @@ class Worker:
     # --- files ---------------------------------------------------------------------------------------------------
     def save(self, folder: str, state: dict[str, Any], keep: int) -> str:
         """Writes a checkpoint; returns its folder."""
-        return str(checkpoint.save(folder, self.model, self.optimizer, self.spec, state, keep))
+        return str(checkpoint.save(folder, self.model, self.optimizer, self.spec, state | {"lora": lora.said(self.args.lora)}, keep))
 
     def load(self, path: str) -> dict[str, Any]:
         """Takes up a checkpoint; returns the state it was saved with."""
+        lora.check_same(self.args.lora, checkpoint.progress(Path(path)).get("lora"), Path(path))
         return checkpoint.load(Path(path), self.model, self.optimizer, self.spec)
 
     def export(self, folder: str, dtype: str | None = None) -> None:
-        """Writes the model as a Hugging Face folder."""
-        weights.export_hf(self.model, self.args.base, folder, self.spec, self.place, te=CUDA, dtype=dtype)
+        """Writes the model as a Hugging Face folder, adapters merged."""
+        weights.export_hf(lora_layers.Merged(self.model), self.args.base, folder, self.spec, self.place, te=CUDA, dtype=dtype)
+
+    def export_adapter(self, folder: str) -> None:
+        """Writes the adapters in PEFT's format."""
+        lora.export_adapter(self.model, self.args.base, folder, self.spec, self.args.lora, self.place, te=CUDA)
 
     def publish(self, folder: str, version: str, bucket: int) -> Published | None:
         """Writes the model for engines, in files of `bucket` bytes; what was written, on rank 0."""
         return weights.export_hf(
-            self.model, self.args.base, folder, self.spec, self.place, te=CUDA, max_shard_bytes=bucket, version=version
+            lora_layers.Merged(self.model), self.args.base, folder, self.spec, self.place, te=CUDA, max_shard_bytes=bucket, version=version
         )
 
     def memory_mb(self) -> float:

@@ -1,6 +1,6 @@
 """What filters and internalisation are worth to a student: four training sets of one synthesis, trained and evaluated alike.
 
-    python -m benchmarks.ablation             some 50 minutes of 2 idle cores
+    python -m benchmarks.ablation             about an hour of 2 cores
     python -m benchmarks.ablation --quick     one training of an arm, a few steps: does it run
     python -m benchmarks.ablation --only data the training sets alone, and one conversation as each arm has it (examples.md)
     python -m benchmarks.ablation ray.address=auto   with settings of prstack, for all arms

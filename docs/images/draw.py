@@ -2,7 +2,8 @@
 
 `world` (some minutes), for docs/generated-world.md: `world.svg` is what `prstack world stats` shows of an easy world, `levels.svg` the three levels
 of difficulty side by side. `supervision`, for docs/experiments/supervision.md: `supervision-errors.svg`, `supervision-scores.svg` and
-`supervision-rounds.svg`, from what `python -m benchmarks.supervision_gain` left in benchmarks/results.
+`supervision-rounds.svg`, from what `python -m benchmarks.supervision_gain` left in benchmarks/results. `cost`, for docs/training.md:
+`trainer-cost.svg`, from what `python -m benchmarks.trainer --only cost` left there.
 """
 
 from __future__ import annotations
@@ -103,6 +104,25 @@ def supervision(here: Path, results: Path) -> None:
         (here / "supervision-rounds.svg").write_text(sheet(of_rounds(documents), ["supervised", "silent", "alone, free"], 2), encoding="utf-8")
 
 
+COSTS = {"seconds": "seconds a step", "tokens_s": "tokens a second", "memory_mb": "peak MB, all ranks"}
+AXES = {"length": "tokens in a sequence", "experts": "experts, two a token", "ranks": "ranks of one thread"}
+
+
+def cost(here: Path, results: Path) -> None:
+    """A row of plots for each axis, a column for each cost."""
+    found = json.loads((results / "trainer-cost.json").read_text(encoding="utf-8"))["details"]
+    plots = []
+    for axis, x_label in AXES.items():
+        for key, title in COSTS.items():
+            series: dict[str, list[tuple[float, float]]] = {}
+            for point in found:
+                if point["axis"] == axis:
+                    series.setdefault(point["line"], []).append((point["x"], point[key]))
+            what = "" if len(series) < 2 else ": " + ", ".join(f"{name} {mark}" for name, mark in zip(series, ("—", "- -")))
+            plots.append(lines(f"{title}{what}", series, x_label, True, 360, 200))
+    (here / "trainer-cost.svg").write_text(sheet(plots, []), encoding="utf-8")
+
+
 def worlds(here: Path) -> None:
     shapes, tops, sizes = {}, {}, {}
     for level in LEVELS_SHOWN:
@@ -126,8 +146,10 @@ def worlds(here: Path) -> None:
 def main() -> None:
     here = Path(__file__).parent
     asked = sys.argv[1:] or ["world", "supervision"]
-    if unknown := set(asked) - {"world", "supervision"}:
-        raise SystemExit(f"no picture is called {', '.join(sorted(unknown))}; there are world and supervision")
+    if unknown := set(asked) - {"world", "supervision", "cost"}:
+        raise SystemExit(f"no picture is called {', '.join(sorted(unknown))}; there are world, supervision and cost")
+    if "cost" in asked:
+        cost(here, here.parents[1] / "benchmarks" / "results")
     if "supervision" in asked:
         supervision(here, here.parents[1] / "benchmarks" / "results")
     if "world" in asked:

@@ -23,7 +23,14 @@ from prstack.settings.synthesis import (
     SynthesisConfig,
     TokensConfig,
 )
-from prstack.settings.training import PlanConfig, PretrainConfig, SelftestConfig, TrainerConfig, UpcycleConfig
+from prstack.settings.training import (
+    LoraConfig,
+    PlanConfig,
+    PretrainConfig,
+    SelftestConfig,
+    TrainerConfig,
+    UpcycleConfig,
+)
 from prstack.settings.world import SearchConfig, ServeConfig, ToolsConfig, WebConfig, WorldConfig
 
 __all__ = [
@@ -37,6 +44,7 @@ __all__ = [
     "EngineConfig",
     "EvaluationConfig",
     "FilterConfig",
+    "LoraConfig",
     "MistakesConfig",
     "PlanConfig",
     "PretrainConfig",

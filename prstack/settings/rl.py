@@ -31,6 +31,9 @@ class RLConfig:
     """Times that an update plays other queries in place of those whose episodes all earned the same, which teach nothing."""
     concurrency: Positive = 64
     """Episodes in flight."""
+    temperature: typing.Annotated[float, Check(gt=0)] = 1.0
+    """Of sampling. The policy that is trained is the one that samples: engine and trainer both speak of the logits over it. Below 1 for a model whose
+    own samples do not hold together."""
     max_tool_calls: Positive = 12
     """Tool calls before the report is asked for."""
     max_turns: Positive = 20

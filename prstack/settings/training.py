@@ -12,12 +12,25 @@ from prstack.settings.checks import Natural, Positive
 
 
 @dataclass
+class LoraConfig:
+    """Low-rank adapters that are trained in the place of the weights (LoRA, arXiv 2106.09685). With rank 0 all weights are trained."""
+
+    rank: Natural = 0
+    """Rank of the adapters; 0 trains all weights."""
+    alpha: typing.Annotated[float, Check(gt=0)] = 16.0
+    """What adapters add is multiplied by alpha / rank."""
+    targets: list[Literal["attention", "mlp", "experts"]] = field(default_factory=lambda: ["attention"])
+    """Layers with adapters: `attention` (queries, keys, values, output), `mlp` (of a dense model, or a shared expert), `experts` (each its
+    own; not on CUDA)."""
+
+
+@dataclass
 class TrainerConfig:
     """Training a model with Megatron-core. A step takes `global_batch` packed sequences of the training set."""
 
     model: str = "smollm2-135m-moe"
     """The model to fine-tune: `world-9m` (comes with prstack), `smollm2-135m-moe` (upcycled from SmolLM2-135M-Instruct), or
-    a Hugging Face directory or name of a Mixtral, Qwen3-MoE, Llama or Qwen3 checkpoint."""
+    a Hugging Face directory or name of a Mixtral, Qwen3-MoE, Qwen2-MoE, Llama, Qwen3 or Qwen2 checkpoint."""
     input: str | None = None
     """Folder of packed sequences (Parquet). Default: the run's distillation stage."""
     ep: Positive = 2
@@ -26,8 +39,14 @@ class TrainerConfig:
     """Tensor parallelism (with sequence parallelism): ranks that a layer is split over."""
     pp: Positive = 1
     """Pipeline parallelism: ranks that the layers are spread over."""
+    cp: Positive = 1
+    """Context parallelism: ranks that each conversation of a sequence is spread over, for sequences whose activations no GPU holds.
+    trainer.context has to be a multiple of 2 · cp · tp. On CPU for trials alone: every rank computes all attention. Not for `rl`."""
+    dispatcher: Literal["alltoall", "allgather", "deepep"] = "alltoall"
+    """How tokens come to the ranks of their experts: `alltoall` sends each token where it goes, `allgather` all tokens everywhere (with
+    micro-batches padded to one length), `deepep` sends by DeepEP's kernels (on GPUs, with the package deep_ep; never run)."""
     ranks: Positive | None = None
-    """Processes, one CPU core or GPU each. Default: as few as ep, tp and pp need; more are data-parallel."""
+    """Processes, one CPU core or GPU each. Default: as few as ep, tp, pp and cp need; more are data-parallel."""
     threads: Positive = 1
     """CPU threads a rank."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -57,6 +76,7 @@ class TrainerConfig:
     """Weight of the routers' load-balancing loss (per layer and micro-batch)."""
     freeze: list[Literal["router", "embeddings"]] = field(default_factory=list)
     """What is left as it is: the routers (where a few conversations would unbalance the experts), the embeddings and output layer."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
     recompute: bool = True
     """Recompute activations in the backward pass: about a third more time for a fraction of the memory. Without it a rank
     keeps some 70 kB a token and layer of SmolLM2's size, more than 11 GiB for a pack of 8192 tokens."""
@@ -112,16 +132,24 @@ class UpcycleConfig:
     """From a dense checkpoint to a mixture of experts that computes the same function: `prstack upcycle`."""
 
     model: str = "smollm2-135m-instruct"
-    """The dense model (Llama or Qwen3): the same names as engine.model."""
+    """The dense model (Llama, Qwen3 or Qwen2): the same names as engine.model."""
     out: str | None = None
     """Folder of the sparse checkpoint. Required; it must not exist."""
     kind: Literal["simple", "fine"] = "fine"
-    """`simple`: every expert is the whole FFN, so active compute grows with topk. `fine`: experts are 1/topk of the FFN,
-    and active compute stays."""
+    """`simple`: every expert is the whole FFN, so active compute grows with topk. `fine`: experts are 1/(topk + shared) of the
+    FFN, and active compute stays."""
     experts: Positive = 8
-    """Experts a layer; with `fine` a multiple of topk."""
+    """Experts a layer, the shared one aside; with `fine` a multiple of topk."""
     topk: Positive = 4
     """Experts a token."""
+    shared: Natural = 0
+    """Shards of the FFN that make a shared expert, which every token passes through (with `simple` 1: the whole FFN). The result
+    is then a Qwen2-MoE; a Qwen2 needs at least 1, a Qwen3 has no such kin."""
+    noise: typing.Annotated[float, Check(ge=0)] = 0.0
+    """Standard deviation of what is added to the routed experts' weights, as a share of that of the weights. The function at step
+    0 is then another."""
+    reinit: typing.Annotated[float, Check(ge=0, le=1)] = 0.0
+    """Share of each routed expert's hidden units that are drawn anew (Drop-Upcycling). The function at step 0 is then another."""
 
 
 @dataclass
@@ -146,5 +174,7 @@ class SelftestConfig:
 
     ranks: Positive = 4
     """Layouts of more ranks are left out."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Precision of the trained side; the other computes in float32. Default: bfloat16 with CUDA, float32 without."""
     out: str | None = None
     """A file for the tables, in Markdown."""

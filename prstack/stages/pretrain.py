@@ -16,6 +16,7 @@ from pathlib import Path
 
 from prstack.config import fingerprint, to_dict
 from prstack.distill.packing import PACKED_SCHEMA
+from prstack.errors import UserError
 from prstack.pretrain import base
 from prstack.pretrain import tokenizer as bpe
 from prstack.report.tracking import Tracker
@@ -31,8 +32,10 @@ POSITIONS = 8192
 
 def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     """Makes tokenizer, first weights and packs where they are missing, then trains. Raises UserError for a layout that does
-    not fit the model, and trainers.loop.Diverged."""
+    not fit the model and for adapters, and trainers.loop.Diverged."""
     settings, text = config.trainer, config.pretrain
+    if settings.lora.rank:
+        raise UserError(f"trainer.lora.rank={settings.lora.rank}: pretraining begins with random weights, on which adapters alone learn nothing of use")
     inputs = {"pretrain": fingerprint(text), "trainer": fingerprint(settings, *FREE)}
     stage = run.stage("pretrain", inputs, to_dict(text))
     if stage.done:

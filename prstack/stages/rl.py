@@ -38,7 +38,7 @@ from prstack.stages.models import resolve_model
 from prstack.stages.rl_rollouts import Players, Replayed
 from prstack.stages.rl_stream import STOPPING, Rollouts
 from prstack.stages.stopping import Stop, StoppingRunner, first_signal_asks
-from prstack.stages.training import FREE, Curve, rank_setup, restarting, stopped
+from prstack.stages.training import FREE, Curve, export, rank_setup, restarting, stopped
 from prstack.store.records import data_files
 from prstack.store.rundir import Manifest, RunDir, Stage
 from prstack.tools import live, own
@@ -63,6 +63,8 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     settings, stop = config.rl, Stop("rl", STOPPING)
     base = start_model(config, run)
     setup, loss = rank_setup(config, base), policy_loss(config)
+    if setup.layout.cp > 1:
+        raise UserError(f"trainer.cp={setup.layout.cp}: rl needs 1, its losses look at whole episodes, of which a rank would hold a part")
     own_terms(tuple(config.reward.extra))
     advantage(settings.advantage, settings.algorithm)
     inputs = {
@@ -97,7 +99,7 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
 
     layout = setup.layout
     with ray_session(config.ray), source as rollouts:
-        print(f"rl: {settings.algorithm} on {layout.ranks} ranks (ep {layout.ep}, tp {layout.tp}, pp {layout.pp}, dp {layout.dp}), from {base}", flush=True)
+        print(f"rl: {settings.algorithm} on {layout.ranks} ranks ({layout}), from {base}", flush=True)
         attempts = itertools.count()
         attempt = lambda: _to_the_end(config, setup, loss, rollouts, stage, tracker, stop, next(attempts))  # noqa: E731
         curve, memory = restarting(stage, config.trainer.restarts, stop, attempt)
@@ -131,7 +133,7 @@ def _to_the_end(
             train(group, stream, trainer, checkpoints, curve, state, loss, stop=stream.asked_to_stop)
         if stop.asked():
             raise stopped(stop, stage)
-        group.export(stage.folder / "model")
+        export(group, setup, stage.folder)
         return curve, max(group.memory_mb())
 
 
@@ -149,7 +151,7 @@ def start_model(config: Config, run: RunDir) -> Path:
 def policy_loss(config: Config) -> PolicyLoss:
     """The loss that the section rl describes. Raises UserError for an algorithm that is not there."""
     s = config.rl
-    loss = PolicyLoss(s.algorithm, s.clip_low, s.clip_high, s.norm, max_tokens=config.trainer.context, kl_coef=s.kl, entropy_coef=s.entropy)
+    loss = PolicyLoss(s.algorithm, s.clip_low, s.clip_high, s.norm, max_tokens=config.trainer.context, kl_coef=s.kl, entropy_coef=s.entropy, temperature=s.temperature)
     _ = loss.function
     return loss
 
@@ -178,7 +180,7 @@ def players(config: Config, base: Path, world: World, tasks: list[Task], prompts
     renderer = Renderer(base, TEMPLATES[config.distill.chat_template])
     toolbox = Toolbox(world.folder, own=own.load(config.tools.extra), web=live.LiveWeb.from_config(config.web))
     with serve(settings, base) as pool, StoppingRunner(stop) as runner:
-        policy = PolicyPool(pool, renderer, min(settings.max_model_len, longest))
+        policy = PolicyPool(pool, renderer, min(settings.max_model_len, longest), temperature=config.rl.temperature)
         try:
             yield Players(config, tasks, policy, toolbox, prompts, runner, stage.folder / "rollouts")
         finally:

@@ -158,7 +158,7 @@ class Rollouts:
 
     def _said_of(self, batch: Batch, reference: bool = False) -> Iterator[tuple[Pack, np.ndarray]]:
         """Each pack of a batch with what the ranks say of its tokens, float32 [t]; `reference`: by the weights that training began with."""
-        for share, answer in zip(batch.shares, self._group.forward(batch.shares, reference), strict=True):
+        for share, answer in zip(batch.shares, self._group.forward(batch.shares, reference, self._settings.temperature), strict=True):
             for packs, rows in zip(share, answer, strict=True):
                 for pack, row in zip(packs, rows, strict=True):
                     yield pack, at_tokens(np.asarray(row, np.float32))

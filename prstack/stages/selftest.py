@@ -4,7 +4,7 @@
 2. The shipped base, taken through Megatron and exported, is sampled from by vLLM: the log-probabilities that vLLM gives with its tokens
    against those that the trainer computes for them.
 
-Exit code 1 when a difference exceeds its limit. With `gpu` the same on CUDA; a machine without it is an error.
+Exit code 1 when a difference exceeds its limit. With `gpu` the same on CUDA (never run yet); a machine without it is an error, exit code 2.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ def selftest(config: Config, targets: list[str]) -> int:
         raise UserError(f"selftest.out={config.selftest.out}: there is no such folder")
     most = min(config.selftest.ranks, gpus) if gpus else config.selftest.ranks
     cores = config.ray.num_cpus or os.cpu_count() or 1
+    dtype = config.selftest.dtype or ("bfloat16" if gpus else "float32")
+    if gpus and dtype == "float32":
+        os.environ.update(parity.PLAIN_CUDA)  # a local cluster's ranks inherit it
 
     @contextmanager
     def opened(ranks: int) -> Iterator[object]:
@@ -60,30 +63,28 @@ def selftest(config: Config, targets: list[str]) -> int:
 
     begun, findings = time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="prstack-selftest-") as scratch, ray_session(config.ray), tqdm(unit=" checks", desc="selftest") as bar:
-        for finding in parity.run(opened, Path(scratch), most):
+        for finding in parity.run(opened, Path(scratch), most, dtype):
             findings.append(finding)
             bar.set_postfix_str(f"{finding.model} {finding.layout}", refresh=False)
             bar.update()
         if importlib.util.find_spec("vllm"):
-            findings.append(against_vllm(Path(scratch), opened))
+            findings.append(against_vllm(Path(scratch), opened, dtype))
             bar.update()
     left_out = [name for name, layout in parity.LAYOUTS.items() if layout.ranks > most]
     report(findings, left_out, time.monotonic() - begun, config.selftest.out)
     return int(any(not f.ok for f in findings))
 
 
-def against_vllm(folder: Path, opened: Callable[[int], object]) -> object:
+def against_vllm(folder: Path, opened: Callable[[int], object], dtype: str) -> object:
     """The largest difference between the log-probabilities of sampled tokens in vLLM and in the trainer."""
     from actors.engine import Sampling
     from actors.router import EnginePool
     from actors.synthesis import serve
     from trainers.batches import Pack
     from trainers.layout import Layout
-    from trainers.model import CUDA
     from trainers.selftest import Finding
     from trainers.worker import Setup
 
-    dtype = "bfloat16" if CUDA else "float32"
     base = resolve_model("world-9m")
     rng = np.random.default_rng(0)
     prompts = [rng.integers(300, 4000, PROMPT_TOKENS).tolist() for _ in range(PROMPTS)]

@@ -37,6 +37,8 @@ from trainers.batches import Batches, read_packs
 from trainers.checkpoint import latest, progress
 from trainers.layout import Layout
 from trainers.loop import train
+from trainers.lora import Lora
+from trainers.model import check_dispatcher
 from trainers.spec import ModelSpec
 from trainers.worker import Setup
 
@@ -75,7 +77,7 @@ def train_model(
     name = stage.name
     stop = Stop(name, "the step that is under way ends and a checkpoint is written")
     with ray_session(config.ray):
-        print(f"{name}: {settings.model} on {layout.ranks} ranks (ep {layout.ep}, tp {layout.tp}, pp {layout.pp}, dp {layout.dp})", flush=True)
+        print(f"{name}: {settings.model} on {layout.ranks} ranks ({layout})", flush=True)
         curve, memory = restarting(stage, settings.restarts, stop, lambda: _to_the_end(config, setup, data, stage, tracker, stop))
     trained, summary = curve.summary()
     weights = content_of(sorted((stage.folder / "model").glob("*.safetensors")))
@@ -83,10 +85,14 @@ def train_model(
 
 
 def rank_setup(config: Config, base: Path) -> Setup:
-    """What the ranks need to build the model in `base`. Raises UserError for a layout that it does not allow."""
-    settings = config.trainer
-    layout = Layout.of(settings.ranks, settings.tp, settings.pp, settings.ep)
-    layout.check(ModelSpec.from_hf(base))
+    """What the ranks need to build the model in `base`. Raises UserError for a layout and for adapters that it does not allow."""
+    settings, spec = config.trainer, ModelSpec.from_hf(base)
+    layout = Layout.of(settings.ranks, settings.tp, settings.pp, settings.ep, settings.cp)
+    layout.check(spec, settings.context)
+    check_dispatcher(settings.dispatcher)
+    lora = Lora.of(settings.lora)
+    if lora:
+        lora.check(spec, tuple(settings.freeze))
     return Setup(
         str(base),
         layout,
@@ -96,7 +102,9 @@ def rank_setup(config: Config, base: Path) -> Setup:
         weight_decay=settings.weight_decay,
         aux_loss=settings.aux_loss,
         recompute=settings.recompute,
+        dispatcher=settings.dispatcher,
         freeze=tuple(settings.freeze),
+        lora=lora,
         seed=settings.seed,
     )
 
@@ -141,8 +149,15 @@ def _to_the_end(config: Config, setup: Setup, data: list[Any], stage: Stage, tra
             train(group, batches, settings, checkpoints, curve, state, stop=stop.asked)
         if stop.asked():
             raise stopped(stop, stage)
-        group.export(stage.folder / "model")
+        export(group, setup, stage.folder)
         return curve, max(group.memory_mb())
+
+
+def export(group: launch.Group, setup: Setup, folder: Path) -> None:
+    """Writes `<folder>/model`, and beside it what PEFT loads of the adapters, where there are any (`trainers.lora`)."""
+    group.export(folder / "model")
+    if setup.lora and "experts" not in setup.lora.targets:
+        group.export_adapter(folder / "adapter")
 
 
 def rehearsal_packs(config: Config, base: Path, folder: Path, tokens: int) -> Path:

@@ -24,35 +24,40 @@ GIB = 1 << 30
 def plan(config: Config, packs: Path | None) -> int:
     """Prints the plan; returns 1 when it does not fit into `plan.memory_gib`. `packs`: the training set, where there is one.
 
-    Raises UserError for a layout that the model does not allow.
+    Raises UserError for a layout and for adapters that the model does not allow.
     """
     import trainers  # noqa: F401 - the import hook comes before anything that imports megatron
     from trainers import plan as arithmetic
     from trainers.layout import Layout
+    from trainers.lora import Lora, adapters
 
     settings, asked = config.trainer, config.plan
     spec = _spec(settings.model)
-    layout = Layout.of(settings.ranks, settings.tp, settings.pp, settings.ep)
-    layout.check(spec)
+    layout = Layout.of(settings.ranks, settings.tp, settings.pp, settings.ep, settings.cp)
+    layout.check(spec, settings.context)
+    lora = Lora.of(settings.lora)
+    if lora:
+        lora.check(spec, tuple(settings.freeze), grouped=asked.device == "gpu")
     if settings.context > spec.max_positions:
         raise UserError(f"trainer.context={settings.context}: {settings.model} has {spec.max_positions} positions")
     tokens, limit = settings.micro_batch * settings.context, asked.memory_gib * GIB
     how = (settings.dtype, tokens, settings.recompute, asked.device == "gpu")
-    needed = arithmetic.memory(spec, layout, *how)
+    needed = arithmetic.memory(spec, layout, *how, lora)
     whole, active = arithmetic.counts(spec)
     console = make_console()
     rows = [
         ("parameters", f"{_number(whole)}, {_number(active)} active for a token"),
-        ("layout", f"{layout.ranks} ranks: ep {layout.ep}, tp {layout.tp}, pp {layout.pp}, dp {layout.dp}"),
+        *([("trained", f"{_number(arithmetic.counts(spec, adapters(spec, lora))[0])}: adapters of rank {lora.rank} ({', '.join(lora.targets)})")] if lora else []),
+        ("layout", f"{layout.ranks} ranks: {layout}"),
         ("a step", f"{settings.global_batch} sequences of at most {settings.context:,} tokens, {tokens:,} tokens a micro-batch, {settings.dtype}"),
         *((f"  {name}", _gib(getattr(needed, name))) for name in ("weights", "gradients", "optimizer", "activations", "output")),
         ("memory, fullest rank", f"{_gib(needed.total)} of {asked.memory_gib:g} GiB"),
     ]
     fits = needed.total <= limit * (1 - arithmetic.HEADROOM)
-    least = arithmetic.fitting(spec, layout, *how, limit * (1 - arithmetic.HEADROOM))
-    rows.append(("ranks needed", f"{least.ranks} (with this ep, tp and pp)" if least else "no number fits; raise tp or pp, lower context, or recompute"))
+    least = arithmetic.fitting(spec, layout, *how, limit * (1 - arithmetic.HEADROOM), lora)
+    rows.append(("ranks needed", f"{least.ranks} (with this ep, tp, pp and cp)" if least else "no number fits; raise tp, pp or cp, lower context, or recompute"))
     trained, source = _tokens(config, packs)
-    rate = layout.ranks * asked.peak_tflops * 1e12 * asked.mfu / arithmetic.flops(spec, settings.context)
+    rate = layout.ranks * asked.peak_tflops * 1e12 * asked.mfu / arithmetic.flops(spec, settings.context, lora)
     rows += [
         ("tokens", f"{trained:,} ({source})"),
         ("time", f"{_hours(trained / rate)} at {rate:,.0f} tokens/s, an MFU of {asked.mfu:g} of {asked.peak_tflops:g} TFLOP/s a rank"),

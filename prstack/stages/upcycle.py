@@ -19,8 +19,11 @@ def upcycle(config: Config, _: list[str]) -> int:
     if out.exists():
         raise UserError(f"upcycle.out={c.out}: exists already; give another folder")
     base = resolve_model(c.model)
-    spec = write(base, out, c.experts, c.topk, c.kind)
+    spec = write(base, out, c.experts, c.topk, c.kind, c.shared, c.noise, c.reinit)
     size = sum(f.stat().st_size for f in out.glob("*.safetensors"))
-    print(f"{c.model} → {spec.architecture}: {spec.layers} layers of {spec.experts} experts, {spec.topk} active, {size / 2**20:,.0f} MiB")
+    beside = f" beside a shared one of {spec.shared} units" if spec.shared else ""
+    print(f"{c.model} → {spec.architecture}: {spec.layers} layers of {spec.experts} experts, {spec.topk} active{beside}, {size / 2**20:,.0f} MiB")
+    if c.noise or c.reinit:
+        print(f"Not the dense model's function at step 0: upcycle.noise={c.noise:g}, upcycle.reinit={c.reinit:g} (docs/training.md says how far from it)")
     print(out)
     return 0

@@ -78,7 +78,7 @@ def wants(config: Config, stages: Iterable[str], gpu: bool, trains_on_gpu: bool 
 def ranks(config: Config) -> int:
     """Ranks of a training: as given, or as few as the layout holds."""
     t = config.trainer
-    return t.ranks or t.pp * math.lcm(t.tp, t.ep)
+    return t.ranks or t.pp * math.lcm(t.tp * t.cp, t.ep)
 
 
 def place(wanted: Sequence[Want], nodes: Sequence[Node]) -> list[Placed]:

@@ -1,5 +1,6 @@
 """What the fault run of `prstack rl` looks for is found where it is."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_a_rollout_that_is_there_twice_is_named(tmp_path):
 def test_kills_lie_apart_and_depend_on_the_seed():
     found = plan(5, 1, 600, 0)
     assert sorted(k for _, k in found) == ["engine"] * 5 + ["rank"] and found == plan(5, 1, 600, 0) != plan(5, 1, 600, 1)
-    assert all(b - a >= 40 for (a, _), (b, _) in zip(found, found[1:], strict=False)) and found[-1][0] < 600
+    assert all(b - a >= 40 for (a, _), (b, _) in itertools.pairwise(found)) and found[-1][0] < 600
 
 
 def test_growth_is_that_of_the_later_time():

@@ -44,10 +44,12 @@ def test_what_is_missing_is_one_line(tmp_path, capsys, monkeypatch):
     assert "there is no world here" in capsys.readouterr().err
     assert main(["rl", "run_dir=r", "rl.model=world-9m", "rl.algorithm=grpp", "tracking.wandb=disabled"]) == 2
     assert "rl.algorithm=grpp: one of grpo" in capsys.readouterr().err
+    assert main(["rl", "run_dir=r", "rl.model=world-9m", "trainer.cp=2", "tracking.wandb=disabled"]) == 2
+    assert "trainer.cp=2: rl needs 1" in capsys.readouterr().err
 
 
 # --- real engines, real ranks ----------------------------------------------------------------------------------------
-COMMON = ["preset=smoke", "rl.model=world-9m", "rl.queries=2", "rl.group=3", "rl.max_tokens=16", "rl.max_turns=2", "rl.lr=1e-4", "rl.checkpoint_every=1", "trainer.context=2048"]
+COMMON = ["preset=smoke", "rl.model=world-9m", "rl.queries=2", "rl.group=3", "rl.max_tokens=16", "rl.max_turns=2", "rl.lr=1e-4", "rl.temperature=0.7", "rl.checkpoint_every=1", "trainer.context=2048"]
 QUIET = ["tracking.wandb=disabled", "ray.dashboard=false", "engine.kv_cache_mb=64", *REWARDED]
 
 

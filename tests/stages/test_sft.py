@@ -143,6 +143,24 @@ def test_asked_to_stop_it_leaves_a_checkpoint_of_the_step_and_goes_on_to_the_und
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_sigterm_to_every_process_of_it_ends_it_as_a_request_to_stop(material, tmp_path):
+    """As Slurm signals all processes of a step: Ray ends as well, and the exit code is the signal's, without a minute's wait for Ray."""
+    run = tmp_path / "run"
+    args = [sys.executable, "-m", "prstack.cli", *command(material, run), "trainer.steps=400", "trainer.checkpoint_every=1"]
+    process = subprocess.Popen(args, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    steps = run / "sft" / "steps.jsonl"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None and not (steps.exists() and len(steps.read_text().splitlines()) >= 3):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGTERM)
+    said, error = process.communicate(timeout=200)
+    assert process.returncode == 143, said[-2000:] + error[-3000:]
+    found = latest(run / "sft" / "checkpoints")
+    assert f"prstack: stopped: sft is trained to step {int(found.name.rpartition('-')[2])} of 400, checkpoint {found}" in error
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_lost_rank_costs_no_more_than_the_steps_since_the_checkpoint(material, trained, tmp_path):
     """One of two ranks is killed in the middle: the same process goes on with new ones, to the same curve (fp32, exact)."""
     run = tmp_path / "run"
@@ -218,3 +236,15 @@ def test_upcycling_says_what_it_wrote(tmp_path, capsys):
     assert "MixtralForCausalLM: 2 layers of 4 experts, 2 active" in said and str(tmp_path / "sparse") in said
     assert main([*args, f"upcycle.out={tmp_path / 'sparse'}"]) == 2 and "exists already" in capsys.readouterr().err
     assert main(["upcycle"]) == 2 and "give upcycle.out=" in capsys.readouterr().err
+
+
+def test_upcycling_says_what_is_shared_and_what_is_not_the_same(tmp_path, capsys):
+    make("llama", tmp_path / "dense", head_dim=16)
+    args = ["upcycle", f"upcycle.model={tmp_path / 'dense'}", f"upcycle.out={tmp_path / 'sparse'}", "upcycle.topk=2", "upcycle.shared=1"]
+    assert main([*args, "upcycle.reinit=1.5"]) == 2 and "upcycle.reinit" in capsys.readouterr().err
+    assert main([*args, "upcycle.shared=3"]) == 2 and "upcycle.topk=2, upcycle.shared=3: the 96 FFN units" in capsys.readouterr().err
+    assert not (tmp_path / "sparse").exists()
+    assert main([*args, "upcycle.experts=4", "upcycle.noise=0.01"]) == 0
+    said = capsys.readouterr().out
+    assert "Qwen2MoeForCausalLM: 2 layers of 4 experts, 2 active beside a shared one of 32 units" in said
+    assert "Not the dense model's function at step 0: upcycle.noise=0.01, upcycle.reinit=0" in said

@@ -45,7 +45,7 @@ def main(model: str, ranks: str, tp: str, pp: str, ep: str) -> None:
                 assert todo.pop(name) == tuple(shape), name
                 held[p.name, place.tp_rank if p.dim is not None else 0] += 1
         assert not todo, sorted(todo)
-        dense, experts = plan._stages(spec, layout)
+        dense, experts = plan._stages(layout, spec, weights.parameters(spec))
         print(rank, numbers, round(dense[place.pp_rank] + experts[place.pp_rank]))
         ps.destroy_model_parallel()
         dist.destroy_process_group()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -67,6 +69,34 @@ def test_a_user_s_mistake_leaves_the_group_alive_and_a_killed_rank_is_named(ray_
         os.kill(ray.get(group._workers[1].process.remote()), signal.SIGKILL)
         with pytest.raises(WorkerError, match="rank 1 died in step"):
             group.step([[[p]] for p in make_packs(2)], lr=1e-3)
+
+
+WITHOUT_RAY = """
+import sys, time
+import psutil
+from prstack.settings import RayConfig
+from prstack.stages.cluster import ray_session
+from trainers.launch import RayGroup
+
+with ray_session(RayConfig(num_cpus=1, object_store_mb=80, dashboard=False)):
+    group = RayGroup(1)
+    for process in psutil.Process().children(recursive=True):
+        if process.name() in ("gcs_server", "raylet"):
+            process.kill()
+    begun = time.monotonic()
+    group.close()
+    group.close()
+    print("closed in", time.monotonic() - begun, flush=True)
+sys.exit(143)
+"""
+
+
+@pytest.mark.slow
+def test_a_group_is_closed_at_once_where_ray_is_gone() -> None:
+    """Ray's own calls would wait a minute, and then end the process with 1."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_RAY], capture_output=True, text=True, timeout=500)
+    assert done.returncode == 143, done.stderr[-3000:]
+    assert float(done.stdout.rpartition("closed in ")[2]) < 20
 
 
 def test_a_model_that_was_replaced_leaves_no_thread_and_no_tensor(local, pair, tmp_path: Path) -> None:

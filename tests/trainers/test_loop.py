@@ -115,9 +115,13 @@ def test_resume_over_two_ranks_is_exact(pair, tmp_path: Path) -> None:
     assert losses(first + second) == losses(whole)
 
 
-@pytest.mark.parametrize("layout", [Layout(2), Layout(2, pp=2)], ids=["ep1", "pp2"])
-def test_resume_under_another_layout(pair, tmp_path: Path, layout: Layout) -> None:
-    make("qwen3_moe", tmp_path / "base")
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [("qwen3_moe", Layout(2)), ("qwen3_moe", Layout(2, pp=2)), ("qwen2_moe", Layout(2, tp=2))],
+    ids=["ep1", "pp2", "tp2-shared"],
+)
+def test_resume_under_another_layout(pair, tmp_path: Path, kind: str, layout: Layout) -> None:
+    make(kind, tmp_path / "base")
     setup = Setup(str(tmp_path / "base"), Layout(2, ep=2))
     whole = run(pair, setup, tmp_path / "whole", steps=8)
     run(pair, setup, tmp_path / "parts", steps=8, stop_at=4)
@@ -284,7 +288,7 @@ def test_what_is_frozen_stays_and_the_rest_learns_as_before(local, pair, tmp_pat
     make("qwen3_moe", tmp_path / "base", tie_word_embeddings=True)
     group, gradients = {1: local, 2: pair}[ranks], []
     for frozen in ((), ("router", "embeddings")):
-        group.setup(Setup(str(tmp_path / "base"), layout, clip=0.0, freeze=frozen))
+        group.setup(Setup(str(tmp_path / "base"), layout, clip=0.0, freeze=frozen, recompute=bool(frozen)))
         group.step([[[p]] for p in make_packs(group.dp)], lr=0.0)
         gradients.append(group.gradients())
     still = [n for n in gradients[0] if n.endswith("mlp.gate.weight") or "embed_tokens" in n]

@@ -35,17 +35,18 @@ def test_equals_cross_entropy(chunk: int, keep: int, monkeypatch: pytest.MonkeyP
         assert (a - b).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 2.5])
 @pytest.mark.parametrize("keep", [0, losses.KEEP])
-def test_the_entropy_is_that_of_the_distribution(keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_entropy_is_that_of_the_distribution(keep: int, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "KEEP", keep)
     hidden, weight, labels = inputs()
     with torch.no_grad():
         hidden[:5] *= 100  # nearly certain: p log p of what has no probability left is 0
     weights = torch.rand(2, len(labels)) * (labels != IGNORE)
-    logp = F.log_softmax(hidden @ weight.t(), -1)
+    logp = F.log_softmax(hidden @ weight.t() / temperature, -1)
     plain = torch.stack([-logp.gather(1, labels.clamp(min=0)[:, None])[:, 0], -(logp.exp() * logp).sum(-1)])
     want = torch.autograd.grad((plain * weights).sum(), (hidden, weight))
-    values = token_values(hidden, weight, labels, chunk=7, entropy=True)
+    values = token_values(hidden, weight, labels, chunk=7, entropy=True, temperature=temperature)
     got = torch.autograd.grad((values * weights).sum(), (hidden, weight))
     assert ((values - plain) * weights).abs().max() < 1e-4 and values[:, labels == IGNORE].abs().sum() == 0
     for a, b in zip(got, want):

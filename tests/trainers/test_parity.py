@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.trainers.models import make, make_packs
-from trainers import reference
+from trainers import reference, selftest
 from trainers.batches import Pack
 from trainers.layout import Layout
 from trainers.worker import Setup
@@ -21,8 +21,22 @@ KINDS = [
     ("qwen3_moe", {}),
     ("qwen3_moe", {"norm_topk_prob": False, "tie_word_embeddings": True, "num_experts_per_tok": 3}),
     ("mixtral", {"num_key_value_heads": 1, "num_local_experts": 5, "num_experts_per_tok": 3}),
+    ("qwen2_moe", {}),
+    (
+        "qwen2_moe",
+        {
+            "norm_topk_prob": True,
+            "tie_word_embeddings": True,
+            "num_key_value_heads": 1,
+            "num_experts": 5,
+            "num_experts_per_tok": 3,
+            "moe_intermediate_size": 28,
+            "shared_expert_intermediate_size": 37,
+        },
+    ),
     ("llama", {"tie_word_embeddings": True}),
     ("qwen3", {}),
+    ("qwen2", {}),
     ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 5000.0, "factor": 4.0}}),
     (
         "llama",
@@ -67,7 +81,7 @@ def test_one_rank_equals_transformers(local, tmp_path: Path, kind: str, over: di
     assert (got - want).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe"])
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "qwen2_moe"])
 @pytest.mark.parametrize("layout", [Layout(2, ep=2), Layout(2, tp=2), Layout(2, pp=2), Layout(2)], ids=["ep2", "tp2", "pp2", "dp2"])
 def test_two_ranks_equal_transformers(pair, tmp_path: Path, kind: str, layout: Layout) -> None:
     hf = make(kind, tmp_path, tie_word_embeddings=kind == "mixtral")
@@ -80,6 +94,13 @@ def test_two_ranks_equal_transformers(pair, tmp_path: Path, kind: str, layout: L
     for i, w in enumerate(want):
         got = torch.tensor(out[i % dp][i // dp][0])
         assert (got - w).abs().max() <= 1e-5
+
+
+def test_a_shared_expert_trains_as_in_pytorch(local, tmp_path: Path) -> None:
+    """The parity report's checks that take more than one step or the routers' own loss."""
+    c = selftest.case("qwen2_moe", tmp_path / "base")
+    found = [selftest.twenty_steps(local, c, "EP1", Layout()), selftest.packed(local, c), *selftest.auxiliary(local, c, "EP1", Layout())]
+    assert all(f.ok for f in found), found
 
 
 def test_packed_equals_unpacked(local, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,13 @@ CLUSTERS = ["cluster_8x8", "paper"]
 def test_the_parameters_of_qwen3_30b_are_those_of_its_model_card() -> None:
     whole, active = plan.counts(QWEN)
     assert whole == pytest.approx(30.5e9, abs=0.05e9) and active == pytest.approx(3.3e9, abs=0.06e9)
+
+
+def test_a_shared_expert_is_active_for_every_token() -> None:
+    spec = ModelSpec.from_config(SHAPES["Qwen/Qwen1.5-MoE-A2.7B"])
+    whole, active = plan.counts(spec)
+    assert whole == spec.parameters() and whole == pytest.approx(14.3e9, abs=0.05e9) and active == pytest.approx(2.7e9, abs=0.05e9)  # its model card
+    assert plan.layer_numbers(spec, True) - plan.layer_numbers(dataclasses.replace(spec, shared=0), True) == 3 * 5632 + 2048
 
 
 def test_each_kind_of_parallelism_saves_what_it_should() -> None:
@@ -90,13 +98,17 @@ def test_a_flag_of_another_command_is_refused(capsys: pytest.CaptureFixture) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", [(64, 2, 1, 8), (64, 4, 2, 8)], ids=CLUSTERS)
-def test_every_rank_of_a_cluster_holds_what_is_mapped_and_planned(layout: tuple[int, ...]) -> None:
-    command = [sys.executable, "-m", "tests.trainers._meta", "Qwen/Qwen3-30B-A3B", *map(str, layout)]
+@pytest.mark.parametrize(
+    ("model", "layout"),
+    [("Qwen/Qwen3-30B-A3B", (64, 2, 1, 8)), ("Qwen/Qwen3-30B-A3B", (64, 4, 2, 8)), ("Qwen/Qwen1.5-MoE-A2.7B", (8, 2, 2, 4))],
+    ids=[*CLUSTERS, "shared"],
+)
+def test_every_rank_of_a_cluster_holds_what_is_mapped_and_planned(model: str, layout: tuple[int, ...]) -> None:
+    command = [sys.executable, "-m", "tests.trainers._meta", model, *map(str, layout)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert len(lines) == 64 and all(built == planned for _, built, planned in lines)
+    assert len(lines) == layout[0] and all(built == planned for _, built, planned in lines)
 
 
 def kept(forward: Callable[[], object], model: torch.nn.Module) -> int:
@@ -119,7 +131,7 @@ def kept(forward: Callable[[], object], model: torch.nn.Module) -> int:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("kind", "over"),
-    [("mixtral", {}), ("qwen3_moe", {}), ("qwen3_moe", {"hidden_size": 128, "num_experts": 16, "num_experts_per_tok": 4}), ("llama", {}), ("qwen3", {})],
+    [("mixtral", {}), ("qwen3_moe", {}), ("qwen2_moe", {"shared_expert_intermediate_size": 192}), ("qwen3_moe", {"hidden_size": 128, "num_experts": 16, "num_experts_per_tok": 4}), ("llama", {}), ("qwen3", {})],
 )
 def test_memory_is_planned_as_it_is_taken(local, tmp_path: Path, kind: str, over: dict, dtype: str) -> None:
     make(kind, tmp_path, **over)

@@ -48,6 +48,46 @@ def test_unsupported_is_named(change: dict, message: str) -> None:
     assert message in str(e.value) and str(e.value).startswith("base: ")
 
 
+QWEN2_MOE = {k: v for k, v in MIXTRAL.items() if k != "num_local_experts"} | {
+    "architectures": ["Qwen2MoeForCausalLM"],
+    "num_experts": 4,
+    "moe_intermediate_size": 48,
+    "shared_expert_intermediate_size": 80,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"decoder_sparse_step": 2}, "decoder_sparse_step=2 is not supported"),
+        ({"mlp_only_layers": [0]}, "mlp_only_layers=[0] is not supported"),
+        ({"use_sliding_window": True}, "use_sliding_window=True is not supported"),
+        ({"qkv_bias": False}, "qkv_bias=False is not supported"),
+        ({"head_dim": 24}, "head_dim=24 is not supported"),
+        ({"shared_expert_intermediate_size": 0}, "shared_expert_intermediate_size=0 is not supported"),
+        ({"num_experts_per_tok": 5}, "num_experts_per_tok=5 of 4 experts"),
+        ({"num_experts_per_tok": 1, "norm_topk_prob": True}, "num_experts_per_tok=1 with normalised weights"),
+    ],
+)
+def test_what_a_qwen2_moe_cannot_be_is_named(change: dict, message: str) -> None:
+    with pytest.raises(UserError) as e:
+        ModelSpec.from_config(QWEN2_MOE | change, "base")
+    assert message in str(e.value)
+    with pytest.raises(UserError, match="base: shared_expert_intermediate_size is missing"):
+        ModelSpec.from_config({k: v for k, v in QWEN2_MOE.items() if k != "shared_expert_intermediate_size"}, "base")
+
+
+@pytest.mark.parametrize("norm", [None, False, True])
+def test_a_shared_expert_reaches_megatron(norm: bool | None) -> None:
+    """norm_topk_prob is off where a Qwen2-MoE does not name it."""
+    given = {} if norm is None else {"norm_topk_prob": norm}
+    kwargs = ModelSpec.from_config(QWEN2_MOE | given | {"num_experts_per_tok": 2}).transformer_kwargs()
+    assert (kwargs["moe_shared_expert_intermediate_size"], kwargs["moe_shared_expert_gate"], kwargs["add_qkv_bias"]) == (80, True, True)
+    assert (kwargs["moe_router_pre_softmax"], kwargs["moe_ffn_hidden_size"], kwargs["qk_layernorm"]) == (not norm, 48, False)
+    mixtral = ModelSpec.from_config(MIXTRAL).transformer_kwargs()
+    assert not mixtral["add_qkv_bias"] and "moe_shared_expert_intermediate_size" not in mixtral
+
+
 def test_missing_key_is_named() -> None:
     with pytest.raises(UserError, match="base: rms_norm_eps is missing"):
         ModelSpec.from_config({k: v for k, v in MIXTRAL.items() if k != "rms_norm_eps"}, "base")
@@ -97,7 +137,7 @@ def test_a_published_config() -> None:
     assert spec.transformer_kwargs()["moe_router_pre_softmax"] is False
 
 
-@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "llama", "qwen3"])
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "qwen2_moe", "llama", "qwen3", "qwen2"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_parameter_count_is_the_model_s(tmp_path: Path, kind: str, tied: bool) -> None:
     model = make(kind, tmp_path, tie_word_embeddings=tied)
@@ -124,6 +164,13 @@ def test_difference_names_the_field() -> None:
 def test_layouts_that_cannot_be(layout: Layout, message: str) -> None:
     with pytest.raises(UserError, match=message):
         layout.check(ModelSpec.from_config(MIXTRAL))
+
+
+def test_a_shared_expert_is_split_over_tensor_ranks() -> None:
+    spec = ModelSpec.from_config(QWEN2_MOE | {"shared_expert_intermediate_size": 81})
+    with pytest.raises(UserError, match="81 units of the shared expert cannot be split evenly over tp=2"):
+        Layout(2, tp=2).check(spec)
+    Layout(2, ep=2).check(spec)
 
 
 def test_dense_model_has_no_experts_to_spread() -> None:

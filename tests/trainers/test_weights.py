@@ -18,7 +18,7 @@ from trainers.spec import ModelSpec
 from trainers.weights import Place, join, local_name, parameters, part, shard, unshard
 from trainers.worker import Setup
 
-KINDS = ["mixtral", "qwen3_moe", "llama", "qwen3"]
+KINDS = ["mixtral", "qwen3_moe", "qwen2_moe", "llama", "qwen3", "qwen2"]
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -42,7 +42,7 @@ def test_parameters_name_exactly_the_tensors_of_transformers(tmp_path: Path, kin
 
 
 @pytest.mark.parametrize("te", [False, True])
-@pytest.mark.parametrize("kind", ["mixtral", "qwen3"])
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3", "qwen2_moe"])
 def test_every_parameter_has_a_rank_and_no_rank_has_one_twice(tmp_path: Path, kind: str, te: bool) -> None:
     make(kind, tmp_path, num_hidden_layers=4)
     spec = ModelSpec.from_hf(tmp_path)
@@ -60,8 +60,27 @@ def test_every_parameter_has_a_rank_and_no_rank_has_one_twice(tmp_path: Path, ki
         assert len(seen[p.name]) == (1 if p.expert >= 0 else ep), p.name
 
 
+def test_names_of_transformer_engine_for_biases_and_a_shared_expert(tmp_path: Path) -> None:
+    """As `get_gpt_layer_with_transformer_engine_spec` names them: only norms that lie in a linear layer and grouped experts differ."""
+    make("qwen2_moe", tmp_path)
+    spec = ModelSpec.from_hf(tmp_path)
+    names = {local_name(p, spec, Place(), te=True) for p in parameters(spec) if p.layer == 1}
+    assert {n.removeprefix("decoder.layers.1.") for n in names} == {
+        "self_attention.linear_qkv.layer_norm_weight",
+        "self_attention.linear_qkv.weight",
+        "self_attention.linear_qkv.bias",
+        "self_attention.linear_proj.weight",
+        "pre_mlp_layernorm.weight",
+        "mlp.router.weight",
+        "mlp.shared_experts.gate_weight",
+        "mlp.shared_experts.linear_fc1.weight",
+        "mlp.shared_experts.linear_fc2.weight",
+        *(f"mlp.experts.linear_{x}.weight{e}" for x in ("fc1", "fc2") for e in range(4)),
+    }
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize("kind", ["mixtral", "qwen3"])
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3", "qwen2_moe"])
 def test_join_and_shard_have_inverses(tmp_path: Path, kind: str, ranks: int) -> None:
     make(kind, tmp_path)
     spec, stored = ModelSpec.from_hf(tmp_path), tensors(tmp_path)
@@ -74,7 +93,7 @@ def test_join_and_shard_have_inverses(tmp_path: Path, kind: str, ranks: int) -> 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("kind", "tied"), [("mixtral", True), ("qwen3_moe", False), ("llama", False), ("qwen3", True)])
+@pytest.mark.parametrize(("kind", "tied"), [("mixtral", True), ("qwen3_moe", False), ("qwen2_moe", True), ("llama", False), ("qwen3", True)])
 def test_load_and_export_give_the_same_bytes(local, tmp_path: Path, kind: str, tied: bool, dtype: torch.dtype) -> None:
     base, out = tmp_path / "base", tmp_path / "out"
     make(kind, base, tie_word_embeddings=tied, dtype=dtype)
@@ -88,12 +107,13 @@ def test_load_and_export_give_the_same_bytes(local, tmp_path: Path, kind: str, t
         assert (out / file).read_bytes() == (base / file).read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["qwen3_moe", "qwen2_moe"])
 @pytest.mark.parametrize(
     "layout", [Layout(2, ep=2), Layout(2, tp=2), Layout(2, pp=2)], ids=["ep2", "tp2", "pp2"]
 )
-def test_round_trip_over_two_ranks(pair, tmp_path: Path, layout: Layout) -> None:
+def test_round_trip_over_two_ranks(pair, tmp_path: Path, kind: str, layout: Layout) -> None:
     base, out = tmp_path / "base", tmp_path / "out"
-    make("qwen3_moe", base, tie_word_embeddings=True)
+    make(kind, base, tie_word_embeddings=True)
     pair.setup(Setup(str(base), layout))
     pair.export(out)
     assert_same(base, out)
@@ -137,7 +157,7 @@ def test_large_exports_are_split_with_an_index(local, tmp_path: Path) -> None:
     make("llama", base)
     local.setup(Setup(str(base)))
     w = local._worker
-    weights.export_hf(w.model, base, out, w.spec, w.place, max_shard_bytes=60_000)
+    weights.export_hf(dict(w.model.named_parameters()), base, out, w.spec, w.place, max_shard_bytes=60_000)
     index = json.loads((out / "model.safetensors.index.json").read_text())
     files = set(index["weight_map"].values())
     assert len(files) > 3 and files == {f.name for f in out.glob("*.safetensors")}

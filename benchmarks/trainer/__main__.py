@@ -2,6 +2,7 @@
 
     python -m benchmarks.trainer            the shipped base (9.5M) and SmolLM2 upcycled to 4 experts (373M); some 10 minutes
     python -m benchmarks.trainer --quick    the shipped base alone, fewer steps; under five minutes
+    python -m benchmarks.trainer --only cost    seconds and memory of a step over length, experts and ranks (benchmarks.trainer.cost)
 
 Both sides train the same checkpoint on the same token sequences in the same order, in fp32 with AdamW, each in a process of its own with as
 many threads in all as there are cores. A step takes 8 sequences of 64 to 448 tokens. What is timed are the steps after the first ones; the
@@ -31,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Figure, finish, machine, table, versions
+from benchmarks.trainer.cost import Point, cost, measure
 
 BATCH, SHORTEST, LONGEST, LR = 8, 64, 448, 1e-4
 MODELS = {"small": "world-9m", "smollm2_moe": "smollm2-135m-instruct, 4 experts"}
@@ -233,12 +235,20 @@ def compare(name: str, base: Path, warm: int, steps: int, cores: int, peak: floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the small model alone, under five minutes")
+    parser.add_argument("--only", choices=["trl", "cost"], default="trl", help="the comparison with TRL, or what a step costs")
     parser.add_argument("--job", help=argparse.SUPPRESS)
+    parser.add_argument("--point", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.point:
+        print(json.dumps(measure(Point(**json.loads(asked.point)))))
+        return
     if asked.job:
         job = Job(**json.loads(asked.job))
         if (found := (ours if job.side == "ours" else theirs)(job)) is not None:
             print(json.dumps(found))
+        return
+    if asked.only == "cost":
+        cost(asked.quick)
         return
     from prstack.stages.models import SMOLLM2, WORLD_9M, resolve_model
     from trainers.upcycle import upcycle

@@ -1,0 +1,1 @@
+"""The trainer beside TRL's, and what a step costs."""
