@@ -35,7 +35,8 @@ class Ranks:
     def __init__(self, dp=1, off=0.0):
         self.dp, self.off, self.published, self.asked = dp, off, [], []
 
-    def forward(self, shares, reference=False):
+    def forward(self, shares, reference=False, temperature=1.0):
+        assert temperature == 0.5, "that of preset=laptop: the trainer speaks of the policy that sampled"
         self.asked.append(shares)
         off = -3.0 if reference else self.off
         rows = lambda p: [*((p.extra["old_logprobs"] + off * p.loss_mask)[1:]).tolist(), 0.0]  # noqa: E731 - at the position before
