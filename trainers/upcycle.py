@@ -29,10 +29,11 @@ values, which Qwen2-MoE has and Llama has not, start at zero.
 Two ways give the experts a start of their own, at the price of the function; the shared expert is left as it is.
 
 - `noise`: to each weight a normal number is added, of `noise` times the standard deviation of the expert's tensor
-  (Komatsuzaki et al., Sparse Upcycling, arXiv:2212.05055, appendix; He et al.).
+  (after Komatsuzaki et al., Sparse Upcycling, arXiv:2212.05055).
 - `reinit`: of each expert that share of hidden units is drawn anew, the same units of gate, up and down projection,
   from a normal distribution of the mean and standard deviation that the drawn units' weights had, for each projection
-  (Nakamura et al., Drop-Upcycling, arXiv:2502.19261, who find a half best).
+  (after Nakamura et al., Drop-Upcycling, arXiv:2502.19261, who find a half best; whether their statistics are of the drawn units or of the
+  whole projection was not compared with their code).
 """
 
 from __future__ import annotations

@@ -33,8 +33,6 @@ from megatron.core import parallel_state as ps
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_parallel_region
 from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
-from megatron.core.transformer.moe import moe_utils
-from megatron.core.transformer.moe.router import TopKRouter
 from torch import Tensor
 
 from prstack.errors import UserError
@@ -46,6 +44,7 @@ from trainers.lora import Lora
 from trainers.losses import Loss, Sft
 from trainers.micro import Micro, collate
 from trainers.model import CUDA, build, freeze, release, transformer_config, with_optimizer
+from trainers.routers import Routers
 from trainers.spec import ModelSpec
 
 # Notices of Megatron and torch to their own developers, several a step.
@@ -143,9 +142,7 @@ class Worker:
         if setup.lora:
             lora_layers.begin(self.model, spec, setup.lora, self.place, setup.seed, te=CUDA)
         self.ddp, self.optimizer = with_optimizer(self.model, self.config, setup.clip, setup.weight_decay)
-        self._load: dict[int, Tensor] = {}
-        self._watch_routers()
-        moe_utils.get_moe_layer_wise_logging_tracker().clear()
+        self._routers = Routers(self.model, spec.layers, spec.experts)
         return {
             "dp_rank": ps.get_data_parallel_rank(),
             "dp": ps.get_data_parallel_world_size(),
@@ -191,7 +188,7 @@ class Worker:
         self.ddp.train()
         self.ddp.zero_grad_buffer()
         self.optimizer.zero_grad()
-        self._load.clear()
+        self._routers.clear()
         seen = self._gather(loss, self._run(batch, loss, scale, backward=True))
         mean = seen.pop("loss") / whole
         if not math.isfinite(mean):
@@ -206,7 +203,7 @@ class Worker:
             "sequences": int(sequences),
             "seconds": time.perf_counter() - start,
             **{name: v if name.endswith("_max") else v / max(targets, 1.0) for name, v in seen.items()},
-            **self._router_metrics(len(batch)),
+            **self._routers.metrics(len(batch), bool(self.args.aux_loss), lambda load: self._reduce(load, everywhere=True)),
         }
 
     def forward(self, micros: list[list[Pack]], reference: bool = False, temperature: float = 1.0) -> list[list[list[float]]] | None:
@@ -358,33 +355,6 @@ class Worker:
         if pipeline and ps.get_pipeline_model_parallel_world_size() > 1:
             dist.broadcast(values, ps.get_pipeline_model_parallel_last_rank(), ps.get_pipeline_model_parallel_group())
         return values.cpu()
-
-    # --- routers -------------------------------------------------------------------------------------------------
-    def _watch_routers(self) -> None:
-        def count(router: TopKRouter, _: Any, output: tuple[Tensor, Tensor]) -> None:
-            if router.training and torch.is_grad_enabled():  # under recomputation, once
-                load = output[1].detach().sum(0).float().cpu()
-                self._load[router.layer_number - 1] = self._load.get(router.layer_number - 1, 0) + load
-
-        for module in self.model.modules():
-            if isinstance(module, TopKRouter):
-                module.register_forward_hook(count)
-
-    def _router_metrics(self, micros: int) -> dict[str, Any]:
-        if not self.spec.experts:
-            return {}
-        load = torch.zeros(self.spec.layers, self.spec.experts, dtype=torch.float64)
-        for layer, counts in self._load.items():
-            load[layer] = counts
-        load = self._reduce(load, everywhere=True)
-        load = load / load.sum(1, keepdim=True).clamp(min=1)
-        metrics: dict[str, Any] = {"expert_load": {i: row.tolist() for i, row in enumerate(load)}}
-        tracker = moe_utils.get_moe_layer_wise_logging_tracker()
-        if self.args.aux_loss and tracker:
-            moe_utils.reduce_aux_losses_tracker_across_ranks()
-            metrics["aux_loss"] = float(tracker["load_balancing_loss"]["values"].sum()) / micros / self.spec.layers
-        moe_utils.clear_aux_losses_tracker()
-        return metrics
 
     # --- files ---------------------------------------------------------------------------------------------------
     def save(self, folder: str, state: dict[str, Any], keep: int) -> str:

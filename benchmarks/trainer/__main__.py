@@ -21,8 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -32,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Figure, finish, machine, table, versions
+from benchmarks.processes import ALIKE, DidNotWork, apart, for_trl, local_ray, where
 from benchmarks.trainer.cost import Point, cost, measure
 
 BATCH, SHORTEST, LONGEST, LR = 8, 64, 448, 1e-4
@@ -75,9 +74,7 @@ def ours(job: Job) -> dict[str, Any]:
 
     rows = json.loads(Path(job.data).read_text())
     if job.ranks > 1:
-        import ray
-
-        ray.init(num_cpus=job.ranks, include_dashboard=False, log_to_driver=False, logging_level="ERROR", _node_ip_address="127.0.0.1")
+        local_ray(job.ranks)
     out = []
     with Local(job.threads) if job.ranks == 1 else RayGroup(job.ranks, job.threads) as group:
         group.setup(Setup(job.base, Layout(job.ranks, ep=job.ranks), context=BATCH * LONGEST))
@@ -96,17 +93,12 @@ def theirs(job: Job) -> dict[str, Any] | None:
     """The same by TRL; None on ranks other than the first."""
     import resource
 
-    import torch
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, TrainerCallback, logging
+    from transformers import PreTrainedTokenizerFast, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    torch.set_num_threads(job.threads)
-    logging.disable_progress_bar()
     rows = json.loads(Path(job.data).read_text())
-    model = AutoModelForCausalLM.from_pretrained(job.base, dtype=torch.float32, attn_implementation="sdpa", experts_implementation=job.experts)
-    if hasattr(model.config, "router_aux_loss_coef"):
-        model.config.router_aux_loss_coef = 0.0
+    model = for_trl(job.base, job.threads, experts_implementation=job.experts)
     out: list[list[float]] = []
     first = int(os.environ.get("RANK", "0")) == 0
 
@@ -130,20 +122,10 @@ def theirs(job: Job) -> dict[str, Any] | None:
             max_steps=job.warm + job.steps,
             per_device_train_batch_size=BATCH // job.ranks,
             learning_rate=LR,
-            lr_scheduler_type="constant",
-            adam_beta2=0.95,
-            max_grad_norm=1.0,
             padding_free=job.padding_free,
             max_length=None,
-            gradient_checkpointing=False,
-            bf16=False,
-            use_cpu=True,
-            report_to="none",
-            save_strategy="no",
-            logging_steps=1,
-            disable_tqdm=True,
             train_sampling_strategy="sequential",
-            dataloader_num_workers=0,
+            **ALIKE,
         )
         trainer = SFTTrainer(
             model=model,
@@ -160,14 +142,11 @@ def theirs(job: Job) -> dict[str, Any] | None:
 # --- both sides --------------------------------------------------------------------------------------------------
 def side(job: Job) -> dict[str, Any] | None:
     """What a side measured, in a process of its own; None with a line of why where it cannot work like that."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(job.threads), "TOKENIZERS_PARALLELISM": "false", "TRL_EXPERIMENTAL_SILENCE": "1"}
-    spread = ["-m", "torch.distributed.run", f"--nproc-per-node={job.ranks}", "--rdzv-endpoint=127.0.0.1:0", "--rdzv-backend=c10d"]
-    command = [sys.executable, *(spread if job.side == "theirs" and job.ranks > 1 else []), "-m", "benchmarks.trainer", "--job", json.dumps(asdict(job))]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        print(f"{label(job)}: does not work: {(done.stderr.strip().splitlines() or ['?'])[-1][:200]}", flush=True)
+    try:
+        found = apart("benchmarks.trainer", "--job", asdict(job), job.threads, job.ranks if job.side == "theirs" else 1)
+    except DidNotWork as e:
+        print(f"{label(job)}: does not work: {e}", flush=True)
         return None
-    found = json.loads(done.stdout.strip().splitlines()[-1])
     timed = found["steps"][job.warm :]
     found["tokens_s"] = sum(tokens for _, _, tokens in timed) / sum(seconds for _, seconds, _ in timed)
     print(f"{label(job)}: {found['tokens_s']:,.0f} tokens/s, {found['memory_mb']:,.0f} MB, last loss {found['steps'][-1][0]:.4f}", flush=True)
@@ -175,8 +154,8 @@ def side(job: Job) -> dict[str, Any] | None:
 
 
 def label(job: Job) -> str:
-    where = f"{job.ranks} rank{'s' * (job.ranks > 1)} of {job.threads} thread{'s' * (job.threads > 1)}"
-    return f"ours, {where}" if job.side == "ours" else f"TRL, {where}, {'padding-free' if job.padding_free else 'padded'}, {job.experts}"
+    on = where(job.ranks, job.threads)
+    return f"ours, {on}" if job.side == "ours" else f"TRL, {on}, {'padding-free' if job.padding_free else 'padded'}, {job.experts}"
 
 
 def matmul_flops(threads: int, n: int = 2048) -> float:

@@ -11,10 +11,6 @@ point is a process of its own, because peak memory is that of a process's life; 
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import Figure, finish, machine, table, versions
+from benchmarks.processes import DidNotWork, apart, local_ray
 
 SHAPE = {
     "vocab_size": 7168,
@@ -85,9 +82,7 @@ def measure(point: Point) -> dict[str, float]:
     from trainers.worker import Setup
 
     if point.ranks > 1:
-        import ray
-
-        ray.init(num_cpus=point.ranks, include_dashboard=False, log_to_driver=False, logging_level="ERROR", _node_ip_address="127.0.0.1")
+        local_ray(point.ranks)
     rng, seconds = np.random.default_rng(0), []
     with Local(point.threads) if point.ranks == 1 else RayGroup(point.ranks, point.threads) as group:
         group.setup(Setup(point.base, Layout(point.ranks, ep=point.ep), context=sum(point.lengths), recompute=point.recompute))
@@ -101,13 +96,12 @@ def measure(point: Point) -> dict[str, float]:
     return {"seconds": step, "tokens_s": sum(point.lengths) / step, "memory_mb": memory}
 
 
-def apart(point: Point) -> dict[str, float]:
-    """`measure` in a process of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(point.threads)}
-    done = subprocess.run([sys.executable, "-m", "benchmarks.trainer", "--point", json.dumps(asdict(point))], capture_output=True, text=True, env=environment)
-    if done.returncode:
-        raise SystemExit(f"{point.name}: {done.stderr[-2000:]}")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+def measured(point: Point) -> dict[str, float]:
+    """`measure` in a process of its own. Raises SystemExit with its error."""
+    try:
+        found = apart("benchmarks.trainer", "--point", asdict(point), point.threads)
+    except DidNotWork as e:
+        raise SystemExit(f"{point.name}: {e}") from e
     print(f"{point.name}: {found['seconds']:.2f} s a step, {found['tokens_s']:,.0f} tokens/s, {found['memory_mb']:,.0f} MB", flush=True)
     return found
 
@@ -120,7 +114,7 @@ def cost(quick: bool) -> None:
         models(folder)
         all_of_them = list(points(folder, described["cores"], quick))
         for point in all_of_them:
-            point.found = apart(point)
+            point.found = measured(point)
     columns = ("axis", "line", "at", "s/step", "tokens/s", "peak MB, all ranks")
     rows = [(p.axis, p.line, p.x, p.found["seconds"], p.found["tokens_s"], p.found["memory_mb"]) for p in all_of_them]
     table("a step of the trainer", columns, rows)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks.rl_gain.measure import COMPARED, curve, gains, means, read
+from benchmarks.rl_gain.measure import COMPARED, curve, gains
+from benchmarks.students import by_subject, mean
 
 
 def rows(subject, rewards, **more):
@@ -14,7 +15,7 @@ def rows(subject, rewards, **more):
 def test_each_training_and_all_of_an_algorithm_are_held_against_the_start(tmp_path):
     lines = rows("sft", [0.1, 0.2, 0.3]) + rows("grpo-0", [0.3, 0.4, 0.5]) + rows("grpo-1", [0.1, 0.3, 0.5], e_prod=2.0) + rows("no_check", [1, 1, 1])
     (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = {g.name: g for g in gains(read(tmp_path / "episodes.jsonl"), "sft")}
+    found = {g.name: g for g in gains(by_subject(tmp_path / "episodes.jsonl"), "sft")}
     assert set(found) == {"grpo-0", "grpo-1", "grpo"} and [found[n].pooled for n in ("grpo-0", "grpo")] == [False, True]
     same = found["grpo-0"].differences["reward"]
     assert (same.mean_difference, same.low, same.high, same.n) == pytest.approx((0.2, 0.2, 0.2, 3))
@@ -25,7 +26,8 @@ def test_each_training_and_all_of_an_algorithm_are_held_against_the_start(tmp_pa
 
 def test_a_metric_that_nobody_has_is_no_number():
     found = gains({"sft": rows("sft", [0.1], grounding=None), "grpo-0": rows("grpo-0", [0.2])}, "sft")
-    assert found[0].differences["grounding"] is None and means(rows("sft", [0.1], grounding=None), ["grounding", "reward"]) == [None, 0.1]
+    unknown = rows("sft", [0.1], grounding=None)
+    assert found[0].differences["grounding"] is None and mean(unknown, "grounding") is None and mean(unknown, "reward") == 0.1
 
 
 def test_the_curve_has_one_value_an_update(tmp_path):
