@@ -4,8 +4,8 @@
 
 1. The first prompt is the rendered conversation. Later ones are the tokens so far, and what the new messages (tool results, requests) and the
    opening of the next turn add to them. A turn that was sampled stays as it was sampled: it is never rendered from its text again.
-2. What the new messages add is found by rendering the whole conversation and taking off what was there before. That the rendering of what was
-   there is a prefix of the whole is asserted at every turn, and that the messages themselves only grow.
+2. What the new messages add is found by rendering the whole conversation: what stands behind its last assistant turn. That the rendering of the
+   prompt before is a prefix of it is asserted at every turn, and that the messages themselves only grow.
 3. A turn that was cut off has no end-of-turn token; the next prompt begins with one, which was not sampled and is not learned.
 4. Sampled tokens come with their log-probabilities under the distribution that they were drawn from: the logits over the temperature, without
    nucleus sampling.
@@ -77,9 +77,9 @@ class PolicyPool:
             raise EngineError("request", f"{request.task}: what a grammar lets through is not sampled from the policy")
         start = time.perf_counter()
         episode = self._episodes.setdefault(request.episode, _Episode())
-        rendered = self.renderer.prompt(request.messages, request.tools)
+        rendered, learned = self.renderer.opened(request.messages, request.tools)
         try:
-            added = self._added(episode, request, rendered)
+            added = self._added(episode, request, rendered, learned)
         except AssertionError as e:
             episode.defect = str(e)
             raise
@@ -117,19 +117,19 @@ class PolicyPool:
             raise AssertionError(found.defect)
         return found.turns
 
-    def _added(self, episode: _Episode, request: Request, rendered: list[int]) -> list[int]:
-        """What the conversation has to say after the tokens so far. Raises AssertionError where it is no continuation of them."""
+    def _added(self, episode: _Episode, request: Request, rendered: list[int], learned: list[int]) -> list[int]:
+        """What the conversation has to say after the tokens so far: what stands behind its last assistant turn (`learned` is 1 on those). Raises
+        AssertionError where it is no continuation of them."""
         if not episode.turns:
             return rendered
         before = len(episode.messages)
         grown = request.messages[:before] == episode.messages and len(request.messages) > before + 1 and request.messages[before]["role"] == "assistant"
         if not grown:
             raise AssertionError(f"episode {request.episode}: its messages do not continue those of the turn before")
-        closed = self.renderer.render(request.messages[: before + 1], request.tools).input_ids
-        if rendered[: len(closed)] != closed or closed[: len(episode.rendered)] != episode.rendered:
-            raise AssertionError(f"episode {request.episode}: the chat template has rewritten earlier turns")
+        last = len(learned) - 1 - learned[::-1].index(1)
         end = self.renderer.end_of_turn_id
-        last = len(closed) - 1 - closed[::-1].index(end)
+        if rendered[: len(episode.rendered)] != episode.rendered or last < len(episode.rendered) or rendered[last] != end:
+            raise AssertionError(f"episode {request.episode}: the chat template has rewritten earlier turns")
         return ([] if episode.tokens[-1] == end else [end]) + rendered[last + 1 :]
 
 

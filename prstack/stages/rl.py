@@ -52,6 +52,8 @@ from trainers.worker import Setup
 NOT_OURS = ("lr", "warmup", "steps", "epochs", "global_batch", "rehearsal", "shuffle")
 """Keys of trainer that say nothing here: the schedule and the data are those of the section rl."""
 BESIDE_THE_BAR = {"reward": ".3f", "groups/flat": ".0f", "mismatch/mean": ".1e", "tokens_per_second": ".0f"}
+PIECES_EACH = 64
+"""Pieces of an episode in flight that are remembered with their tokens: three a turn, since each turn's prompt is rendered from the beginning."""
 EDGE = 5
 """Updates at both ends of the curve whose mean reward the summary gives; of a short curve half of them."""
 
@@ -177,7 +179,7 @@ def players(config: Config, base: Path, world: World, tasks: list[Task], prompts
     """Engines that serve `base`, and who plays with them, until it is asked to stop; they end with the block."""
     settings = engine_settings(config)
     longest = json.loads((base / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings") or settings.max_model_len
-    renderer = Renderer(base, TEMPLATES[config.distill.chat_template])
+    renderer = Renderer(base, TEMPLATES[config.distill.chat_template], PIECES_EACH * config.rl.concurrency)
     toolbox = Toolbox(world.folder, own=own.load(config.tools.extra), web=live.LiveWeb.from_config(config.web))
     with serve(settings, base) as pool, StoppingRunner(stop) as runner:
         policy = PolicyPool(pool, renderer, min(settings.max_model_len, longest), temperature=config.rl.temperature)
