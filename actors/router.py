@@ -108,23 +108,27 @@ class EnginePool:
         are given them before they come back, so the folder must stay until the next update. An engine that finds other bytes than were
         published with `checksum` is dead until it has the right ones.
 
-        Raises EngineError when no engine takes them, and the pool stays with the weights that it had: "request" for a folder that is not
-        this model's, "unavailable" otherwise. Where some take them, an engine that does not counts as dead.
+        An engine that has died unnoticed since its last request is waited for and asked again, once. Raises EngineError when no engine takes them, and
+        the pool stays with the weights that it had: "request" for a folder that is not this model's, "unavailable" otherwise. Where some take them, an
+        engine that does not counts as dead.
         """
         async with self._updating:
-            await self._pick("")
-            before, self._weights = self._weights, Weights(version, str(folder), checksum)
-            asked = [i for i, h in enumerate(self.health) if h.state == "healthy"]
-            refusals = dict(zip(asked, await asyncio.gather(*(self._give_weights(i) for i in asked)), strict=True))
-            refused = {i: e for i, e in refusals.items() if e is not None}
-            # Whoever is healthy and has not refused serves the new weights: asked just now, or come back since.
-            if not any(h.state == "healthy" and i not in refused for i, h in enumerate(self.health)):
+            for attempt in range(2):
+                await self._pick("")
+                before, self._weights = self._weights, Weights(version, str(folder), checksum)
+                asked = [i for i, h in enumerate(self.health) if h.state == "healthy"]
+                refusals = dict(zip(asked, await asyncio.gather(*(self._give_weights(i) for i in asked)), strict=True))
+                refused = {i: e for i, e in refusals.items() if e is not None}
+                # Whoever is healthy and has not refused serves the new weights: asked just now, or come back since.
+                if any(h.state == "healthy" and i not in refused for i, h in enumerate(self.health)):
+                    for i, e in refused.items():
+                        self._down(i, e.message)
+                    return
                 self._weights = before
                 if refused:
                     raise next(iter(refused.values()))
-                raise EngineError("unavailable", "; ".join(f"engine {i}: {h.reason}" for i, h in enumerate(self.health)))
-            for i, e in refused.items():
-                self._down(i, e.message)
+                if attempt:
+                    raise EngineError("unavailable", "; ".join(f"engine {i}: {h.reason}" for i, h in enumerate(self.health)))
 
     async def close(self) -> None:
         """Stops looking after engines; the engines themselves live on."""

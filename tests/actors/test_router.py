@@ -311,13 +311,26 @@ def test_weights_that_no_engine_takes_change_nothing():
             await both.update_weights("bad", "2")
         assert e.value.kind == "request" and both.weight_version == a.version == b.version == "1"
         assert [h.state for h in both.health] == ["healthy"] * 2
-        broken = Model("c", refusals=[EngineError("engine", "stopped in the middle")])
+        broken = Model("c", refusals=[EngineError("engine", "stopped in the middle")] * 2)
         alone = pool(broken)
         await alone.ready()
         with pytest.raises(EngineError, match="stopped in the middle") as e:
             await alone.update_weights("bad", "1")
         assert e.value.kind == "unavailable" and alone.weight_version == "initial"
         assert (await alone.generate([1], Sampling())).weight_version == "initial"
+
+    asyncio.run(run())
+
+
+def test_the_only_engine_has_died_since_its_last_request_and_takes_the_weights_when_it_is_back():
+    async def run():
+        a = Model("a", refusals=[None, EngineError("engine", "a is dead")], pings=[None, DEAD, DEAD])
+        alone = pool(a)
+        await alone.ready()
+        await alone.update_weights("folder", "1")
+        await alone.update_weights("newer", "2")
+        assert alone.weight_version == a.version == "2" and a.given == ["1", "2", "1", "2"], "it comes back with what it had, and then takes the new ones"
+        assert (await alone.generate([1], Sampling())).weight_version == "2"
 
     asyncio.run(run())
 
