@@ -125,7 +125,7 @@ def _stages(c: Config, command: str, names: list[str]) -> int:
         with one_session():
             check_placement(c, names)
             for name in names:
-                importlib.import_module(f"prstack.stages.{name}").run(c, run, tracker)
+                importlib.import_module(f"prstack.stages.{name}").run(config.for_stage(c, name), run, tracker)
         run.finish()
     finally:
         tracker.close()
@@ -258,8 +258,8 @@ def _selftest(c: Config, targets: list[str]) -> int:
 MAKING = ("name", "run_dir", "runs", "store_every", "seed")
 COMMANDS = {
     "run": Command(
-        "the whole loop: world → synthesis → distillation → sft → evaluation → report",
-        (*MAKING, "until", "world", "engine", "tools", "web", "agents", "synthesis", "distill", "trainer", "rl", "evaluation", "reward", "tracking", "ray"),
+        "the whole loop: world → synthesis → distillation → sft → rl → evaluation → report",
+        (*MAKING, "until", "per_stage", "world", "engine", "tools", "web", "agents", "synthesis", "distill", "trainer", "rl", "evaluation", "reward", "tracking", "ray"),
         _run,
     ),
     "world": Command(

@@ -23,6 +23,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from prstack.errors import UserError
 from prstack.settings import Config, WorldConfig
 
+STAGES = ("synthesize", "distill", "sft", "rl", "evaluate", "pretrain")
+"""Stages that may have settings of their own (`per_stage`)."""
+OF_A_STAGE = ("engine", "agents", "synthesis", "distill", "trainer", "rl", "evaluation")
+"""Sections of which they may."""
+
 
 def conf_dir() -> Path:
     """The folder of YAML groups: the installed `conf` package, in a checkout and from a wheel alike."""
@@ -56,9 +61,33 @@ def load(overrides: list[str] | None = None) -> Config:
 def from_dict(raw: dict) -> Config:
     """Validates plain nested dicts (a composed configuration, or a manifest's)."""
     try:
-        return _adapter().validate_python(raw)
+        config = _adapter().validate_python(raw)
     except ValidationError as e:
         raise UserError(_explain(e)) from e
+    for stage, own in config.per_stage.items():
+        for name, known in ((stage, STAGES), *((section, OF_A_STAGE) for section in own)):
+            if name not in known:
+                near = nearest(name, known)
+                raise UserError(f"per_stage.{stage}: {name} is none of {', '.join(known)}" + (f"; did you mean {near}?" if near else ""))
+        for_stage(config, stage)
+    return config
+
+
+def for_stage(config: Config, stage: str) -> Config:
+    """What a stage works with: `config`, and over it what `per_stage` has for it. The control is trained as `sft` is. Raises UserError."""
+    own = config.per_stage.get("sft" if stage == "control" else stage)
+    if not own:
+        return config
+    try:
+        return _adapter().validate_python(_merged(to_dict(config), own))
+    except ValidationError as e:
+        raise UserError(f"per_stage.{stage}: {_explain(e)}") from e
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {key: _merged(below.get(key), value) for key, value in above.items()}
 
 
 def docs() -> dict[str, str]:

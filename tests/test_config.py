@@ -7,6 +7,7 @@ from prstack import config
 from prstack.config import (
     conf_dir,
     docs,
+    for_stage,
     from_dict,
     groups,
     keys,
@@ -98,6 +99,11 @@ def test_an_override_beats_a_preset_whatever_the_order():
         ("distill.wrong_actions=drp", ["distill.wrong_actions=drp", "did you mean drop?"]),
         ("tracking.wandb=on", ["tracking.wandb"]),
         ("world.seed=${oc.env:HOME", ["world.seed"]),
+        ("per_stage.lr.trainer.ranks=2", ["per_stage.lr: lr is none of", "rl"]),
+        ("per_stage.rl.traner.ranks=2", ["per_stage.rl: traner is none of", "did you mean trainer?"]),
+        ("per_stage.rl.trainer.rank=2", ["per_stage.rl: unknown key trainer.rank", "did you mean trainer.ranks?"]),
+        ("per_stage.rl.trainer.ranks=0", ["per_stage.rl: trainer.ranks=0", "int > 0"]),
+        ("per_stage.rl.run_dir=elsewhere", ["per_stage.rl: run_dir is none of"]),
     ],
 )
 def test_each_mistake_is_named_with_the_nearest_right_one(override, parts):
@@ -108,6 +114,15 @@ def test_each_mistake_is_named_with_the_nearest_right_one(override, parts):
 
 def test_the_whole_command_is_checked_not_its_first_key_only():
     assert "world.sead" in error("synthesis.episodes=5", "preset=smoke", "world.sead=1")
+
+
+def test_a_stage_may_have_settings_of_its_own():
+    c = load(["per_stage.rl.trainer.ranks=4", "per_stage.rl.engine.vllm_args.a.b=1", "per_stage.sft.trainer.lr=0.5", "engine.vllm_args.a.c=2", "trainer.ranks=2"])
+    rl, sft = for_stage(c, "rl"), for_stage(c, "sft")
+    assert (rl.trainer.ranks, sft.trainer.ranks, sft.trainer.lr, rl.trainer.lr) == (4, 2, 0.5, c.trainer.lr)
+    assert rl.engine.vllm_args == {"a": {"b": 1, "c": 2}} and sft.engine.vllm_args == c.engine.vllm_args == {"a": {"c": 2}}
+    assert for_stage(c, "control") == sft, "the control is trained as sft is"
+    assert for_stage(c, "synthesize") is c and from_dict(to_dict(c)) == c
 
 
 def test_what_vllm_takes_passes_through():

@@ -117,7 +117,7 @@ def test_the_training_set_loads_elsewhere(smoke, tmp_path):
 @pytest.mark.parametrize(
     ("args", "stages"),
     [
-        ((), "world synthesize distill sft control evaluate report"),
+        ((), "world synthesize distill sft control rl evaluate report"),
         (("until=distill",), "world synthesize distill"),
         (("preset=smoke",), "world synthesize distill"),
         (("preset=smoke", "until=report"), "world synthesize distill sft evaluate report"),
@@ -125,6 +125,7 @@ def test_the_training_set_loads_elsewhere(smoke, tmp_path):
         (("evaluation.subjects=[sft,rl]", "until=evaluate"), "world synthesize distill sft rl evaluate"),
         (("evaluation.subjects=[sft]", "until=rl"), "world synthesize distill sft rl"),
         (("until=sft",), "world synthesize distill sft"),
+        (("preset=laptop_long", "until=report"), "world synthesize distill sft evaluate report"),
         (("until=world",), "world"),
     ],
 )

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from prstack.settings.checks import Seconds
 from prstack.settings.cluster import ClusterConfig
@@ -81,6 +81,9 @@ class Config:
     """Seed of episodes and sampling."""
     until: Literal["world", "synthesize", "distill", "sft", "rl", "evaluate", "report"] = "report"
     """The last stage of `prstack run`; with run_dir=, or when it was cut off, a later `prstack run` goes on from there."""
+    per_stage: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Settings of a single stage where they are not those of the others: {rl: {trainer: {ranks: 32}, engine: {replicas: 4}}}, or
+    per_stage.rl.trainer.ranks=32. They have the last word there."""
     world: WorldConfig = field(default_factory=WorldConfig)
     web: WebConfig = field(default_factory=WebConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)

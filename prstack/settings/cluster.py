@@ -50,7 +50,7 @@ class ClusterConfig:
     requeues: Natural = 20
     """Times that a job goes back into the queue by itself, at its time limit or for a lost Ray node; 0: it ends instead."""
     chain: bool = False
-    """`submit run` as one job a stage, each waiting for the one before it, instead of as one job."""
+    """`submit run` as one job of Slurm a stage, each waiting for the one before it, instead of as one job."""
     seeds: list[Natural] = field(default_factory=list)
     """A job array, one task a seed, each in a run folder of its own."""
     sbatch: list[str] = field(default_factory=list)

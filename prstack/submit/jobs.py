@@ -1,7 +1,7 @@
 """Which jobs a submitted command becomes.
 
     run                     one job, the whole loop
-    run, cluster.chain      synthesize → distill → sft → (rl) → evaluate: `run until=STAGE` each, in one run folder. What is there
+    run, cluster.chain      (Slurm) synthesize → distill → sft → (rl) → evaluate: `run until=STAGE` each, in one run folder. What is there
                             already is passed over, so a job does what its stage lacks
     any other command       one job
 
@@ -40,7 +40,7 @@ def jobs(config: Config, command: str, settings: Sequence[str]) -> list[Job]:
     """The jobs of `prstack submit <command> <settings>`."""
     nodes = lambda name: config.cluster.nodes_of.get(name, config.cluster.nodes)  # noqa: E731
     kept = tuple(s for s in settings if not _decided_here(s.partition("=")[0].lstrip("+")))
-    if command != "run" or not config.cluster.chain:
+    if command != "run" or not config.cluster.chain or config.cluster.kind == "ray":
         return [Job(command, command, kept, nodes(command))]
     kept = tuple(s for s in kept if not s.startswith("until="))
     names = [name for name in CHAIN if name != "rl" or "rl" in (config.until, *config.evaluation.subjects)]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
+from prstack.config import for_stage
 from prstack.evaluation.controls import CONTROLS
 from prstack.settings import Config
 
@@ -59,19 +60,20 @@ class Placed:
 def wants(config: Config, stages: Iterable[str], gpu: bool, trains_on_gpu: bool | None = None) -> list[Want]:
     """What the stages want. `gpu`: whether the cluster has GPUs; `trains_on_gpu`: whether ranks compute there, where it differs."""
     on_gpu = gpu if trains_on_gpu is None else trains_on_gpu
-    settings, engine = config.trainer, config.engine
-    each = int(engine.vllm_args.get("tensor_parallel_size", 1)) if gpu else 0
     out = []
     for stage in stages:
+        own = for_stage(config, stage)
+        settings, engine = own.trainer, own.engine
+        each = int(engine.vllm_args.get("tensor_parallel_size", 1)) if gpu else 0
         roles = {engine.of(role) for role in ("user", "research", "supervisor")}
-        models = [name for name in config.evaluation.subjects if name not in (*CONTROLS, "expert")]
-        writes = stage == "distill" and config.distill.internalise == "llm" and engine.name == "vllm"
+        models = [name for name in own.evaluation.subjects if name not in (*CONTROLS, "expert")]
+        writes = stage == "distill" and own.distill.internalise == "llm" and engine.name == "vllm"
         if writes or (stage == "synthesize" and "vllm" in roles) or (stage in SERVES and (stage == "rl" or models)):
             out.append(Want(stage, "vLLM engines", engine.replicas, 0, each))
         if stage == "distill":
             out.append(Want(stage, "workers", 1, 1, 0))
         if stage in TRAINS:
-            out.append(Want(stage, "ranks", ranks(config), settings.threads, int(on_gpu)))
+            out.append(Want(stage, "ranks", ranks(own), settings.threads, int(on_gpu)))
     return out
 
 

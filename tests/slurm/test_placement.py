@@ -32,8 +32,8 @@ def test_stages_want_what_their_settings_say():
         ("synthesize", "vLLM engines"): (8, 0, 8),
         ("distill", "workers"): (1, 1, 0),
         ("sft", "ranks"): (64, 4, 1),
-        ("rl", "vLLM engines"): (8, 0, 8),
-        ("rl", "ranks"): (64, 4, 1),
+        ("rl", "vLLM engines"): (4, 0, 8),
+        ("rl", "ranks"): (32, 4, 1),
         ("evaluate", "vLLM engines"): (8, 0, 8),
     }
     laptop = wants(load(["evaluation.subjects=[no_check,expert]"]), ["synthesize", "sft", "evaluate"], gpu=False)

@@ -119,7 +119,8 @@ def test_each_seed_has_a_place_of_its_own_in_the_store(query, capsys, tmp_path, 
 @pytest.mark.parametrize(
     ("settings", "names", "untils"),
     [
-        ((), ["synthesize", "distill", "sft", "evaluate"], ["synthesize", "distill", "sft", "report"]),
+        ((), ["synthesize", "distill", "sft", "rl", "evaluate"], ["synthesize", "distill", "sft", "rl", "report"]),
+        (("evaluation.subjects=[sft]",), ["synthesize", "distill", "sft", "evaluate"], ["synthesize", "distill", "sft", "report"]),
         (("until=sft",), ["synthesize", "distill", "sft"], ["synthesize", "distill", "sft"]),
         (("until=evaluate", "evaluation.subjects=[sft,rl]"), ["synthesize", "distill", "sft", "rl", "evaluate"], ["synthesize", "distill", "sft", "rl", "evaluate"]),
         (("until=world",), ["world"], ["world"]),
@@ -132,6 +133,8 @@ def test_a_chain_is_one_job_a_stage(settings, names, untils):
     assert [j.after for j in chain] == [False] + [True] * (len(names) - 1)
     assert all(j.nodes == (1 if j.name == "distill" else 8) for j in chain)
     assert all(sum(s.startswith("until=") for s in j.settings) == 1 for j in chain)
+    (whole,) = jobs(load([*settings, "cluster=ray"]), "run", settings)
+    assert whole.settings == tuple(s for s in settings if not s.startswith("cluster.")), "a Ray cluster gets the loop as one job"
 
 
 @pytest.mark.parametrize(
