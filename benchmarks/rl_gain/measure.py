@@ -42,10 +42,10 @@ def gains(rows: dict[str, list[dict]], start: str) -> list[Gain]:
     ]
 
 
-def curve(file: Path) -> list[float]:
-    """The mean reward of what each update played, from `rl/steps.jsonl`."""
+def curve(file: Path, of: str = "reward") -> list[float]:
+    """What each update played, in the mean: its reward, or another number of its line in `rl/steps.jsonl`; of the updates that have it."""
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return [round(line["reward"], 4) for line in lines if "reward" in line]
+    return [round(line[of], 4) for line in lines if "reward" in line and of in line]
 
 
 def _paired(a: dict[str, float], b: dict[str, float]) -> Interval | None:

@@ -3,7 +3,8 @@
 `world` (some minutes), for docs/generated-world.md: `world.svg` is what `prstack world stats` shows of an easy world, `levels.svg` the three levels
 of difficulty side by side. `supervision`, for docs/experiments/supervision.md: `supervision-errors.svg`, `supervision-scores.svg` and
 `supervision-rounds.svg`, from what `python -m benchmarks.supervision_gain` left in benchmarks/results. `cost`, for docs/training.md:
-`trainer-cost.svg`, from what `python -m benchmarks.trainer --only cost` left there.
+`trainer-cost.svg`, from what `python -m benchmarks.trainer --only cost` left there. `rl`, for docs/experiments/reinforcement.md: `rl-curves.svg`, from
+what `python -m benchmarks.rl_gain` left there.
 """
 
 from __future__ import annotations
@@ -123,6 +124,24 @@ def cost(here: Path, results: Path) -> None:
     (here / "trainer-cost.svg").write_text(sheet(plots, []), encoding="utf-8")
 
 
+UPDATES = {
+    "reward": "reward",
+    "outcome/finished": "share with a report of its own",
+    "episode/tool_calls": "tool calls of an episode",
+    "entropy": "entropy of a token, nats",
+}
+
+
+def rl(here: Path, results: Path) -> None:
+    """A plot for each number of an update, a line for each training."""
+    curves = json.loads((results / "rl_gain.json").read_text(encoding="utf-8"))["details"]["curves"]
+    plots = []
+    for key, title in UPDATES.items():
+        series = {name: list(enumerate(of[key], 1)) for name, of in curves.items()}
+        plots.append(lines(f"{title}, mean of an update", series, "update", key != "reward", 360, 200))
+    (here / "rl-curves.svg").write_text(sheet(plots, list(curves), 2), encoding="utf-8")
+
+
 def worlds(here: Path) -> None:
     shapes, tops, sizes = {}, {}, {}
     for level in LEVELS_SHOWN:
@@ -146,8 +165,10 @@ def worlds(here: Path) -> None:
 def main() -> None:
     here = Path(__file__).parent
     asked = sys.argv[1:] or ["world", "supervision"]
-    if unknown := set(asked) - {"world", "supervision", "cost"}:
-        raise SystemExit(f"no picture is called {', '.join(sorted(unknown))}; there are world, supervision and cost")
+    if unknown := set(asked) - {"world", "supervision", "cost", "rl"}:
+        raise SystemExit(f"no picture is called {', '.join(sorted(unknown))}; there are world, supervision, cost and rl")
+    if "rl" in asked:
+        rl(here, here.parents[1] / "benchmarks" / "results")
     if "cost" in asked:
         cost(here, here.parents[1] / "benchmarks" / "results")
     if "supervision" in asked:

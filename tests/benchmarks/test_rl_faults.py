@@ -56,4 +56,5 @@ def test_kills_lie_apart_and_depend_on_the_seed():
 
 
 def test_growth_is_that_of_the_later_time():
-    assert growth([(t, 100.0 + (t > 50) * 30) for t in range(101)]) == pytest.approx(30)
+    seen = [(t, {"engine": 60.0, "rank": 40.0 + (t > 50) * 30}) for t in range(101)]
+    assert growth(seen) == growth(seen, "rank") == pytest.approx(30) and growth(seen, "engine") == 0

@@ -33,7 +33,7 @@ def test_a_metric_that_nobody_has_is_no_number():
 
 def test_the_curve_has_one_value_an_update(tmp_path):
     (tmp_path / "steps.jsonl").write_text('{"reward": 0.25, "step": 1}\n{"step": 2}\n{"reward": 0.5, "step": 3}\n')
-    assert curve(tmp_path / "steps.jsonl") == [0.25, 0.5]
+    assert curve(tmp_path / "steps.jsonl") == [0.25, 0.5] and curve(tmp_path / "steps.jsonl", "step") == [1, 3] and not curve(tmp_path / "steps.jsonl", "entropy")
 
 
 def test_sampled_and_greedy_conversations_are_told_apart():
