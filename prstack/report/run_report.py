@@ -31,7 +31,7 @@ from prstack.types import Step, Trajectory
 
 READ = 10
 """Trajectories to read, half of them failures as far as there are any."""
-HEADLINE = (("base", "score"), ("base", "e_prod"), ("no_check", "precision_at_k"))
+HEADLINE = (("base", "score"), ("base", "e_prod"), ("rl", "score"), ("no_check", "precision_at_k"))
 """(other subject, metric) of the differences that the page begins with."""
 WITH_INTERVALS = ("score", "e_prod", "precision_at_k", "valid_minus_invalid")
 """Metrics that every conversation has, so that the mean over queries is the mean over conversations."""
