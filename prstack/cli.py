@@ -196,7 +196,7 @@ def _sft(c: Config, flags: list[str]) -> int:
 
     latest = RunDir.find(None, c.run_dir, c.runs)
     packs = Path(c.trainer.input) if c.trainer.input else latest / "distill" / "packed" if latest else None
-    return plan(c, packs if packs and (c.trainer.input or packs.is_dir()) else None)
+    return plan(config.for_stage(c, "sft"), packs if packs and (c.trainer.input or packs.is_dir()) else None)
 
 
 def _rl(c: Config, _: list[str]) -> int:

@@ -25,8 +25,8 @@ from prstack.settings import Config, WorldConfig
 
 STAGES = ("synthesize", "distill", "sft", "rl", "evaluate", "pretrain")
 """Stages that may have settings of their own (`per_stage`)."""
-OF_A_STAGE = ("engine", "agents", "synthesis", "distill", "trainer", "rl", "evaluation")
-"""Sections of which they may."""
+OF_A_STAGE = ("engine", "agents", "trainer")
+"""Sections that they may have them of: those that several stages read. The others are a stage's own already."""
 
 
 def conf_dir() -> Path:
@@ -59,7 +59,7 @@ def load(overrides: list[str] | None = None) -> Config:
 
 
 def from_dict(raw: dict) -> Config:
-    """Validates plain nested dicts (a composed configuration, or a manifest's)."""
+    """Validates plain nested dicts (a composed configuration, or a manifest's), `per_stage` included. Raises UserError that names the key."""
     try:
         config = _adapter().validate_python(raw)
     except ValidationError as e:

@@ -82,7 +82,7 @@ class Config:
     until: Literal["world", "synthesize", "distill", "sft", "rl", "evaluate", "report"] = "report"
     """The last stage of `prstack run`; with run_dir=, or when it was cut off, a later `prstack run` goes on from there."""
     per_stage: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Settings of a single stage where they are not those of the others: {rl: {trainer: {ranks: 32}, engine: {replicas: 4}}}, or
+    """Settings of engine, agents and trainer in a single stage, where they are not those of the others: {rl: {trainer: {ranks: 32}}}, or
     per_stage.rl.trainer.ranks=32. They have the last word there."""
     world: WorldConfig = field(default_factory=WorldConfig)
     web: WebConfig = field(default_factory=WebConfig)

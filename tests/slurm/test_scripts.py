@@ -185,6 +185,11 @@ def test_a_cluster_preset_is_planned_and_rendered(preset, capsys):
     assert c.trainer.context >= c.distill.context and c.distill.tokenizer == c.trainer.model
 
 
+def test_a_plan_is_of_what_its_stage_will_have(capsys):
+    assert cli.main(["sft", "--plan", "preset=cluster_8x8", "per_stage.sft.trainer.ranks=32", "per_stage.rl.trainer.ranks=16"]) == 0
+    assert "32 ranks: ep 8, tp 2" in capsys.readouterr().out
+
+
 def test_slurm_takes_the_script_of_every_preset(slurm, tmp_path):
     """Asked for as it is, but for the size of this Slurm's two nodes."""
     size = ["cluster.nodes=2", "cluster.nodes_of={}", "cluster.cpus_per_node=1", "cluster.gpus_per_node=2"]
