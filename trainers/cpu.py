@@ -26,6 +26,10 @@ What fails without each part (megatron-core 0.16.1, torch 2.13 without CUDA):
 | patch `distrib_optimizer` (1)   | loading a checkpoint: KeyError 'step' (torch's AdamW keeps it as a state, TE not)   |
 | patch `distrib_optimizer` (2)   | all parameters share one `step` tensor after loading: AdamW advances it once for    |
 |                                 | each of them, and a resumed run differs without an error                            |
+| patch `param_and_grad_buffer`   | a group of one rank, as of all ranks that share no weight with another, sends its   |
+|                                 | gradients and weights to itself: a fifth of a step of 373M parameters               |
+| patch `clip_grads`              | each gradient is multiplied into a new tensor, then copied                          |
+| `fused` AdamW                   | a pass over memory for each operation of the formula instead of one for all         |
 | patch `filesystem_async`        | each save forks writers out of a process with gloo and Ray threads, which can hang  |
 | cpu_layers.SDPAttention         | the local attention refuses packed sequences and makes all scores at once           |
 | cpu_layers.RMSNorm              | the local norm refuses sequence parallelism                                         |
@@ -213,6 +217,31 @@ def _distrib_optimizer(m: types.ModuleType) -> None:
     cls.load_state_dict = load_with_own_steps
 
 
+def _param_and_grad_buffer(m: types.ModuleType) -> None:
+    """What a collective of one rank would write is there already: its output and its input are the same memory."""
+    from contextlib import nullcontext
+
+    def unless_alone(collective: Callable) -> Callable:
+        def call(output: Any, into: Any, group: Any, **rest: Any) -> Any:
+            return collective(output, into, group=group, **rest) if group.size() > 1 else None
+
+        return call
+
+    together = m._coalescing_manager
+    m.dist_reduce_scatter_func, m.dist_all_gather_func = unless_alone(m.dist_reduce_scatter_func), unless_alone(m.dist_all_gather_func)
+    m._coalescing_manager = lambda group, **rest: together(group, **rest) if group.size() > 1 else nullcontext()
+
+
+def _clip_grads(m: types.ModuleType) -> None:
+    import torch
+
+    def scale(chunk_size: Any, noop: Any, tensors: list[list[Any]], factor: float) -> None:
+        for source, target in zip(*tensors, strict=True):
+            torch.mul(source, factor, out=target)
+
+    m.multi_tensor_scale_impl = scale
+
+
 def _filesystem_async(m: types.ModuleType) -> None:
     import queue
 
@@ -238,9 +267,18 @@ PATCHES: dict[str, Callable[[types.ModuleType], None]] = {
     "megatron.core.transformer.moe.moe_utils": _moe_utils,
     "megatron.core.transformer.moe.token_dispatcher": _token_dispatcher,
     "megatron.core.tensor_parallel.random": _random,
+    "megatron.core.distributed.param_and_grad_buffer": _param_and_grad_buffer,
+    "megatron.core.optimizer.clip_grads": _clip_grads,
     "megatron.core.optimizer.distrib_optimizer": _distrib_optimizer,
     "megatron.core.dist_checkpointing.strategies.filesystem_async": _filesystem_async,
 }
+
+
+def fuse(optimizer: Any) -> None:
+    """Has torch's AdamW do its step in one pass over memory (its `fused`)."""
+    for part in getattr(optimizer, "chained_optimizers", [optimizer]):
+        for group in part.optimizer.param_groups if part.optimizer is not None else []:
+            group["fused"] = True
 
 
 def adam_state(optimizer: Any) -> None:

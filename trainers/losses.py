@@ -33,7 +33,7 @@ IGNORE = -100
 """Label of a token that has no target."""
 CHUNK = 1024
 """Tokens whose logits exist at a time."""
-KEEP = 128 << 20
+KEEP = 512 << 20
 """Bytes of logits, a micro-batch and rank, up to which they are kept for the backward pass."""
 
 

@@ -33,6 +33,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
 from prstack.errors import UserError
+from trainers import cpu
 from trainers.layout import Layout
 from trainers.lora import Lora
 from trainers.lora_layers import adapt
@@ -232,6 +233,8 @@ def with_optimizer(
     used = [part for part in optimizer.chained_optimizers if not part.is_stub_optimizer]
     if len(used) < len(optimizer.chained_optimizers):  # nothing of dense layers is trained; saving such a part fails in ChainedOptimizer
         optimizer = ChainedOptimizer(used)
+    if not CUDA:
+        cpu.fuse(optimizer)
     config.finalize_model_grads_func = finalize_model_grads
     config.grad_scale_func = optimizer.scale_loss
     return ddp, optimizer

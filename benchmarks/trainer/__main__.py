@@ -240,7 +240,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             upcycle(resolve_model(SMOLLM2), Path(scratch) / "moe", experts=4, topk=2)
             ways = [(True, "grouped_mm", False), (True, "eager", False), (True, "grouped_mm", True)]
-            figures |= compare("smollm2_moe", Path(scratch) / "moe", 1, 3, cores, peak, ways)
+            figures |= compare("smollm2_moe", Path(scratch) / "moe", 2, 3, cores, peak, ways)
     figures["matmul_gflops"] = Figure(peak / 1e9, None, "GFLOP/s, fp32")
     finish("trainer", figures, asked.quick, described, versions("prstack", "torch", "megatron-core", "transformers", "trl"))
 

@@ -26,6 +26,8 @@ def test_counts_are_those_of_the_installed_package() -> None:
 
 @no_cuda
 def test_another_count_fails_the_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    import megatron.core  # noqa: F401 - it imports the module, which has to have happened with the right count
+
     monkeypatch.setitem(cpu.COUNTS, "megatron.core.timers", 99)
     spec = importlib.util.find_spec("megatron.core.timers")
     finder = next(f for f in __import__("sys").meta_path if isinstance(f, cpu._Finder))
@@ -57,3 +59,52 @@ def test_a_spawned_child_has_the_hook() -> None:
 
 def _loader_of(module: str) -> str:
     return type(__import__("sys").modules[module].__spec__.loader).__name__
+
+
+@no_cuda
+def test_a_group_of_one_rank_sends_itself_nothing() -> None:
+    """Its output is its input; a group of two does communicate (that it is right is `test_parity.py`'s)."""
+    from megatron.core.distributed import param_and_grad_buffer as buffers
+
+    class Group:
+        def __init__(self, ranks: int):
+            self.size = lambda: ranks
+
+    values = torch.arange(4.0)
+    with buffers._coalescing_manager(Group(1), async_ops=False):
+        assert buffers.dist_reduce_scatter_func(values, values, op=None, group=Group(1), async_op=False) is None
+        assert buffers.dist_all_gather_func(values, values, group=Group(1), async_op=False) is None
+    assert values.tolist() == [0, 1, 2, 3]
+    with pytest.raises(AttributeError, match="reduce_scatter"):  # this is no group that can, but it was asked
+        buffers.dist_reduce_scatter_func(values, values, group=Group(2))
+
+
+@no_cuda
+def test_gradients_are_clipped_in_place() -> None:
+    from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
+
+    weight = torch.nn.Parameter(torch.zeros(3))
+    weight.grad = torch.tensor([3.0, 0.0, 4.0])
+    memory = weight.grad.data_ptr()
+    clip_grad_by_total_norm_fp32([weight], 1.0, 5.0)
+    assert weight.grad.data_ptr() == memory
+    assert torch.allclose(weight.grad, torch.tensor([0.6, 0.0, 0.8]))
+
+
+def test_adamw_fused_is_adamw() -> None:
+    """The same numbers as the formula in single passes, to rounding."""
+    torch.manual_seed(0)
+    start, gradients = torch.randn(1000), torch.randn(20, 1000)
+    ends = []
+    for fused in (False, True):
+        weight = torch.nn.Parameter(start.clone())
+        adam = torch.optim.AdamW([weight], lr=0.0, weight_decay=0.1, betas=(0.9, 0.95))
+        if fused:
+            cpu.fuse(type("Part", (), {"optimizer": adam}))
+            assert adam.param_groups[0]["fused"]
+        adam.param_groups[0]["lr"] = 1e-3
+        for gradient in gradients:
+            weight.grad = gradient.clone()
+            adam.step()
+        ends.append(weight.detach())
+    assert not torch.equal(ends[0], start) and (ends[0] - ends[1]).abs().max() < 1e-6
