@@ -151,14 +151,18 @@ class VLLMEngine:
         }
 
     async def shutdown(self) -> None:
-        """Ends the engine core process."""
-        self._llm.shutdown()
+        """Ends the engine core process. vLLM's client is let go of at once: at the end of the interpreter its `__del__` would find no modules left."""
+        self._stopped = True
+        if self._llm is not None:
+            self._llm.shutdown()
+            self._llm = None
 
     def _dead(self) -> bool:
         return self._stopped or self._llm.errored
 
     def _restart(self) -> None:
-        self._llm.shutdown()
+        if self._llm is not None:
+            self._llm.shutdown()
         self.weight_version = INITIAL_WEIGHTS
         try:
             self._llm = _start(self.settings, self.model_dir)
@@ -230,7 +234,7 @@ class VLLMEngine:
             sampling = SamplingParams(**params, structured_outputs=form, output_kind=RequestOutputKind.FINAL_ONLY)
             async with self._gate.passing():
                 if self._stopped:
-                    raise EngineError("engine", f"{self.name} stopped in an update of its weights")
+                    raise EngineError("engine", f"{self.name} has stopped")
                 version = self.weight_version
                 outputs = self._llm.generate({"prompt_token_ids": token_ids}, sampling, f"{label}-{next(self._ids)}")
                 (done,) = [output async for output in outputs]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from benchmarks.filters import course, harmless, reports, sets, unseen, words
+from benchmarks.filters import course, harmless, reports, sets, unseen, unseen_first, words
 from benchmarks.filters.edit import Kind
 from prstack.distill.filters import FILTERS
 from prstack.distill.filters.contamination import Reference, contaminated
@@ -26,7 +26,7 @@ OF_REPORT = ("rounds", "report_length", "citations", "grounding", "products", "s
 UNLABELLED = ("held_out", "contamination", "rounds", "citations")
 """Filters whose faults the reader did not look for."""
 PLANTED = [*course.KINDS, *words.KINDS, *reports.KINDS]
-UNSEEN = unseen.KINDS
+UNSEEN_FIRST, UNSEEN = unseen_first.KINDS, unseen.KINDS
 
 
 @dataclass(slots=True)

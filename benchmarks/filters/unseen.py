@@ -1,162 +1,304 @@
-"""Shapes of faults that were written when the filters were done, and measured once: nothing was changed for them afterwards."""
+"""Further shapes, written after the filters were changed for those of `unseen_first.py` by someone who did not look at the filters, and measured once."""
 
 from __future__ import annotations
 
-import base64
+import json
 import re
 from dataclasses import replace
+from itertools import permutations
 from random import Random
 
-from benchmarks.filters.edit import Change, Kind, acts, pages, reasoned, report, reported, step_at
+from benchmarks.filters.edit import Change, Kind, acts, pages, reasoned, report, reported, step_at, told
 from prstack.types import Trajectory
 
-FRENCH = "Je cherche d'abord les meilleurs résultats, puis j'ouvre chaque page pour vérifier que le produit répond à toutes les demandes."
-DUTCH = "Deze producten heb ik voor u gevonden, en bij elk van de pagina's heb ik gekeken of het aan de wensen voldoet."
-PINYIN = "Wo xian sousuo fuhe yusuan de shangpin, ranhou zhuge dakai yemian hedui mei yi xiang xuqiu, zuihou xie chu baogao gei guke."
-SENTENCES = [
-    "I look at the price.",
-    "I look at the page.",
-    "I look at the needs.",
-    "I go on to the next one.",
-    "I think about it again.",
-    "That is how I go on.",
+BAD_GATEWAY = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>502 Bad Gateway</title></head>
+<body>
+<center><h1>502 Bad Gateway</h1></center>
+<hr><center>nginx/1.24.0</center>
+</body>
+</html>"""
+CAPTCHA = """Just a moment...
+Verify you are human by completing the action below. This site needs to review the security of your connection before proceeding.
+[ ] I am not a robot
+Enable JavaScript and cookies to continue. Ray ID: 8c1f0d7e5b2a4411"""
+TOO_MANY = '{"status": 429, "title": "Too Many Requests", "detail": "60 of 60 requests of this minute are used. Retry after 38 s.", "data": null}'
+AGAIN = ["I wait a little.", "Once more.", "That was too fast, so I send it again.", "A minute has gone by.", "Now it may go through.", "The same call, then."]
+OTHER_ORDER = [
+    "Other words first may bring other hits.",
+    "I would like to see whether the order matters to the engine.",
+    "Perhaps the engine weighs the last word most.",
+    "That list again; a variation of it could help.",
+    "One more arrangement, to be on the safe side.",
 ]
-NUMBERS = "zero one two three four five six seven eight nine".split()  # noqa: SIM905
+CHEAPEST = """The lowest price is that of the {0}. The {0} costs the least. None of the others is as cheap as the {0}. If you want to spend as little as possible, take the {0}.
+Nothing on this list asks for less money than the {0}. In terms of price, the {0} comes out on top. The {0} is the most affordable of the products. Every other product is more expensive than the {0}.
+For the smallest bill, the {0} is the one. The least expensive option remains the {0}. Your wallet is treated best by the {0}. When it comes to cost, no product beats the {0}."""
+GREEK = "Ψάχνω πρώτα τα καλύτερα αποτελέσματα και μετά ανοίγω κάθε σελίδα για να δω αν το προϊόν καλύπτει όλες τις ανάγκες."
+MIXED = (
+    "So far this looks good, però devo ancora controllare il prezzo e la potenza, and then I would read the reviews, perché i clienti dicono spesso cose diverse, "
+    "before I open the next page, che forse costa anche meno, and when it fits as well, lo metto subito nella lista, so that in the end posso confrontare tutto."
+)
+NO_VOWELS = (
+    "I look at the price first and then at the other needs. When one of them is not met I go back to the list of results and open the next page. "
+    "When all of them are met I keep the product for the report and compare it with those before."
+)
+QUOTES = [
+    "We have used ours every single day for three years and never had to replace a part.",
+    "My mother got the same model for her birthday and now half of our street owns one.",
+    "Customer service picked up within a minute and sent a new one free of charge.",
+    "I was sceptical at that price, but it outlasted two that cost twice as much.",
+]
 
 
-def _verdict_first(t: Trajectory, rng: Random) -> Trajectory:
+def _entries(t: Trajectory) -> list[tuple[str, str, float]]:
+    """Id, name and price of each product that the report lists."""
+    return [(id, name, float(price)) for id, name, price in re.findall(r"(?m)^\d+\. \[(P\d+)\] (.+) — \$(\d+(?:\.\d\d)?)", report(t))]
+
+
+def _cheap_and_dear(t: Trajectory) -> tuple[str, str] | None:
+    """The names of the cheapest and of the dearest product of the report."""
+    listed = sorted(_entries(t), key=lambda e: e[2])
+    return (listed[0][1], listed[-1][1]) if len(listed) > 1 and listed[0][2] < listed[1][2] and listed[-2][2] < listed[-1][2] else None
+
+
+def _closing(t: Trajectory, text: str) -> Trajectory | None:
+    return reported(t, report(t).replace("</report>", text + "\n</report>"))
+
+
+def _under_each(t: Trajectory, lines: list[str]) -> Trajectory | None:
+    """A further line under each product of the report."""
+    left = iter(lines * 9)
+    return reported(t, re.sub(r"(?m)^\d+\. \[P.*$", lambda m: f"{m[0]}\n{next(left)}", report(t)))
+
+
+def _call_in_words(t: Trajectory, rng: Random) -> Trajectory:
+    """A turn that writes its call as text instead of making it."""
     at = rng.choice(acts(t))
-    return replace(t, steps=[*t.steps[:at], t.steps[at + 1], t.steps[at], *t.steps[at + 2 :]])
+    call = t.steps[at].tool_call
+    written = f'<tool_call>\n{{"name": "{call.name}", "arguments": {call.arguments}}}\n</tool_call>'
+    return step_at(t, at, content=written, tool_call=None, tool_result=None)
 
 
-def _id_in_capitals(t: Trajectory, rng: Random) -> Trajectory:
-    at = rng.choice(acts(t))
-    return step_at(t, at, tool_result=replace(t.steps[at].tool_result, call_id=t.steps[at].tool_result.call_id.upper() + " "))
+def _goes_on(t: Trajectory, rng: Random) -> Trajectory:
+    """The last call comes behind the report."""
+    last = acts(t)[-1]
+    return replace(t, steps=[*t.steps[:last], *t.steps[last + 2 :], *t.steps[last : last + 2]])
 
 
-def _report_calls(t: Trajectory, rng: Random) -> Trajectory:
-    call = t.steps[acts(t)[0]]
-    return step_at(t, len(t.steps) - 2, tool_call=replace(call.tool_call, id="z9"), tool_result=replace(call.tool_result, call_id="z9"))
+def _notes(t: Trajectory, rng: Random) -> Trajectory | None:
+    """One page is opened and reported; every other call is a note to itself."""
+    listed = {id for id, _, _ in _entries(t)}
+    opened = [p for p in pages(t) if p.id in listed]
+    if not opened:
+        return None
+    product = rng.choice(opened)
+    kept = next(n for n in acts(t) if t.steps[n].tool_result.text.startswith(f"{product.id} |"))
+    for at in acts(t):
+        if at != kept:
+            s = t.steps[at]
+            call = replace(s.tool_call, name="think", arguments=json.dumps({"thought": s.reasoning}))
+            t = step_at(t, at, tool_call=call, tool_result=replace(s.tool_result, text="Noted."))
+    return reported(t, told([product]))
 
 
-def _tag_with_attribute(t: Trajectory, rng: Random) -> Trajectory | None:
-    return reported(t, report(t).replace("<report>", '<report lang="en">'))
-
-
-def _one_call_twice(t: Trajectory, rng: Random) -> Trajectory:
-    first = acts(t)[0]
-    again = t.steps[first : first + 2]
-    again = [replace(again[0], tool_call=replace(again[0].tool_call, id="y1"), tool_result=replace(again[0].tool_result, call_id="y1")), again[1]]
-    return replace(t, steps=[*t.steps[: first + 2], *again, *t.steps[-2:]])
-
-
-def _results(text: str) -> Change:
+def _half_of_the_results(text: str) -> Change:
     def change(t: Trajectory, rng: Random) -> Trajectory:
-        for at in rng.sample(acts(t), max(2, len(acts(t)) // 2)):
+        for at in rng.sample(acts(t), (len(acts(t)) + 1) // 2):
             t = step_at(t, at, tool_result=replace(t.steps[at].tool_result, text=text))
         return t
 
     return change
 
 
-def _shuffled_sentences(t: Trajectory, rng: Random) -> Trajectory:
-    return reasoned(t, rng, lambda _: " ".join(rng.choice(SENTENCES) for _ in range(60)))
+def _each_call_refused_first(t: Trajectory, rng: Random) -> Trajectory:
+    """Each call is made twice: it is refused, then answered."""
+    steps = []
+    for n, s in enumerate(t.steps):
+        if s.tool_call is not None:
+            id = f"t{n}"
+            steps += [replace(s, tool_call=replace(s.tool_call, id=id), tool_result=replace(s.tool_result, call_id=id, text=TOO_MANY)), t.steps[n + 1]]
+            s = replace(s, reasoning=rng.choice(AGAIN))
+        steps.append(s)
+    return replace(t, steps=steps)
 
 
-def _emoji(t: Trajectory, rng: Random) -> Trajectory:
-    return reasoned(t, rng, lambda said: said + " " + "\U0001f600" * 80)
+def _other_numbers(t: Trajectory, rng: Random) -> Trajectory:
+    for n, at in enumerate(acts(t), 1):
+        more = (
+            f"This is candidate {n} of about {rng.randint(20, 40)} that I mean to go through. So far {rng.randint(1, 5)} of them were promising and {rng.randint(1, 9)} were not, "
+            f"which leaves {rng.randint(6, 30)} to go. I give {rng.randint(60, 99)} points to what I know of it, hold that against candidate {n - 1}, and only then settle whether it stays on my list."
+        )
+        t = step_at(t, at, reasoning=f"{t.steps[at].reasoning} {more}")
+    return t
 
 
-def _one_product_thrice(t: Trajectory, rng: Random) -> Trajectory | None:
-    entry = re.search(r"(?ms)^1\. (\[P.*?)(?=^\d+\. \[|\n## |</report>)", report(t))
-    return reported(t, "<report>\n" + "".join(f"{n}. {entry[1].rstrip()}\n" for n in (1, 2, 3)) + "</report>") if entry else None
+def _plan_in_each_turn(t: Trajectory, rng: Random) -> Trajectory:
+    for at in acts(t):
+        t = step_at(t, at, reasoning=f"{t.steps[0].content}\n{t.steps[at].reasoning}")
+    return t
 
 
-def _salad(t: Trajectory, rng: Random) -> Trajectory:
-    words = re.findall(r"\w+", " ".join(s.reasoning for s in t.steps))
-    return reasoned(t, rng, lambda _: " ".join(rng.choices(words, k=60)))
+def _all_before(t: Trajectory, rng: Random) -> Trajectory:
+    """Each turn says again what all turns before it have said."""
+    said: list[str] = []
+    for n, s in enumerate(t.steps):
+        if s.role == "research":
+            said.append(s.reasoning)
+            t = step_at(t, n, reasoning=" ".join(said))
+    return t
 
 
-def _base64(t: Trajectory, rng: Random) -> Trajectory:
-    return reasoned(t, rng, lambda said: f"{said} {base64.b64encode(rng.randbytes(120)).decode()}")
+def _second_list(t: Trajectory, rng: Random) -> Trajectory | None:
+    listed = re.search(r"(?ms)^1\. \[P.*?(?=\n+## |\n+</report>)", report(t))
+    return _closing(t, f"\n## The products in detail\n{listed[0]}") if listed else None
 
 
-def _dutch_report(t: Trajectory, rng: Random) -> Trajectory | None:
-    return reported(t, report(t).replace("<report>\n", f"<report>\n{DUTCH}\n", 1))
-
-
-def _added(line: str) -> Change:
-    return lambda t, rng: reported(t, report(t).replace("</report>", line.format(rng.randrange(88_000, 89_000)) + "\n</report>"))
-
-
-def _spelled(t: Trajectory, rng: Random) -> Trajectory | None:
-    """Wrong values in words."""
-    return reported(t, re.sub(r"(?m)^- ([a-z ]+): \d[\d.]* (\D+)$", lambda m: f"- {m[1]}: {rng.choice(NUMBERS)} hundred {m[2]}", report(t)))
-
-
-def _brand(t: Trajectory, rng: Random) -> Trajectory | None:
-    return reported(t, re.sub(r"(?m)^(\d+\. \[.*)$", r"\1\n- brand: Sonnenkraft", report(t)))
-
-
-def _sold_out(t: Trajectory, rng: Random) -> Trajectory | None:
-    return reported(t, re.sub(r"(?m)^(\d+\. \[.*)$", r"\1\n- availability: out of stock", report(t)))
-
-
-def _rating(t: Trajectory, rng: Random) -> Trajectory | None:
-    return reported(t, re.sub(r"(?m)^- rating: .*$", "- rating: 0.7 stars", report(t)))
-
-
-def _attributes_exchanged(t: Trajectory, rng: Random) -> Trajectory | None:
-    """Two properties of a product with each other's values."""
-    found = list(re.finditer(r"(?m)^- ([a-z ]+): (\d.*)\n- ([a-z ]+): (\d.*)$", report(t)))
-    found = [m for m in found if "rating" not in (m[1], m[3]) and m[2] != m[4]]
-    if not found:
+def _other_orders(t: Trajectory, rng: Random) -> Trajectory | None:
+    """A search, five more times with its words in another order, for the same hits."""
+    at = next((n for n in acts(t) if t.steps[n].tool_call.name == "product_search"), None)
+    if at is None:
         return None
-    m = found[0]
-    return reported(t, report(t).replace(m[0], f"- {m[1]}: {m[4]}\n- {m[3]}: {m[2]}", 1))
+    step, verdict = t.steps[at : at + 2]
+    asked = json.loads(step.tool_call.arguments)
+    orders = list(permutations([*asked["query"].split()[:4], "good", "online"]))
+    more = []
+    for n, (why, words) in enumerate(zip(OTHER_ORDER, rng.sample(orders, len(OTHER_ORDER)), strict=True)):
+        query = " ".join(words)
+        call = replace(step.tool_call, id=f"o{n}", arguments=json.dumps({**asked, "query": query}))
+        result = replace(step.tool_result, call_id=call.id, text=step.tool_result.text.replace(asked["query"], query, 1))
+        more += [replace(step, reasoning=why, tool_call=call, tool_result=result), verdict]
+    return replace(t, steps=[*t.steps[: at + 2], *more, *t.steps[at + 2 :]])
 
 
-def _wrong_comparison(t: Trajectory, rng: Random) -> Trajectory | None:
-    two = pages(t)[:2]
-    named = [p for p in two if p.id in report(t)]
-    return _added(f"The {named[0].name} costs $3.21, which makes it the cheapest. {{}}")(t, rng) if named else None
+def _twelve_wordings(t: Trajectory, rng: Random) -> Trajectory | None:
+    names = _cheap_and_dear(t)
+    return _closing(t, CHEAPEST.format(names[0])) if names else None
 
 
-def _typo_in_ids(t: Trajectory, rng: Random) -> Trajectory | None:
-    return reported(t, re.sub(r"P(\d)(\d+)", lambda m: f"P{9 - int(m[1])}{m[2]}", report(t)))
+def _mojibake(t: Trajectory, rng: Random) -> Trajectory:
+    return reasoned(t, rng, lambda _: GREEK.encode().decode("cp1252", errors="replace"))
 
 
-def _says_it_does_not_fit(t: Trajectory, rng: Random) -> Trajectory | None:
-    """A report that lists its products as those that were refused."""
-    return reported(t, report(t).replace("<report>\n", "<report>\n## Rejected: none of these meets the needs\n", 1))
+def _log(t: Trajectory, rng: Random) -> Trajectory:
+    """Three turns of JSON in place of thoughts."""
+    for at in rng.sample(acts(t), min(3, len(acts(t)))):
+        call, seen = t.steps[at].tool_call, re.findall(r"P\d+", t.steps[at].tool_result.text)[:6]
+        state = {"st": "chk", "ts": rng.randrange(10**9), "q": seen, "flt": [{"k": n.attribute, "op": n.op, "v": n.value} for n in t.persona.needs]}
+        t = step_at(t, at, reasoning=json.dumps({**state, "nxt": {"fn": call.name, "kw": json.loads(call.arguments)}, "err": None, "retry": 0}, indent=1))
+    return t
+
+
+def _without_vowels(t: Trajectory, rng: Random) -> Trajectory:
+    return reasoned(t, rng, lambda said: " ".join(re.sub(r"(?i)[aeiou]", "", f"{NO_VOWELS} {said}").split()))
+
+
+def _portuguese_plan(t: Trajectory, rng: Random) -> Trajectory:
+    bounds = {"<=": "no máximo", ">=": "no mínimo", "=": "igual a", "!=": "diferente de"}
+    needs = "".join(f"- o valor de {n.attribute} deve ser {bounds[n.op]} {n.value} {n.unit}".rstrip() + "\n" for n in t.persona.needs)
+    budget = f"- o preço deve ser no máximo {t.persona.budget:.0f} {t.persona.currency}\n" if t.persona.budget else ""
+    plan = (
+        f"Necessidades:\n- o cliente procura um produto da categoria {t.persona.category}\n{needs}{budget}Passos:\n"
+        "1. Procurar primeiro os produtos que cabem no orçamento.\n"
+        "2. Abrir as páginas dos melhores resultados e verificar ali cada uma das necessidades.\n"
+        "3. Escrever o relatório com os produtos que cumprem tudo e compará-los entre si."
+    )
+    return step_at(t, 0, content=plan)
+
+
+def _no_words(t: Trajectory, rng: Random) -> Trajectory | None:
+    """Headings and ids, and nothing else."""
+    ids = ", ".join(f"[{id}]" for id, _, _ in _entries(t))
+    return reported(t, f"<report>\n## Result\n{ids}\n\n## Comparison\n—\n\n## Conclusion\n—\n</report>") if ids else None
+
+
+def _titled(t: Trajectory, rng: Random) -> Trajectory | None:
+    what, n = t.persona.category, rng.randint(21, 49)
+    return _closing(t, f'These choices follow the lab test "{n} {what} Put on the Bench" and the article "Why We Stopped Buying Cheap {what}", which I read for this report.')
+
+
+def _number_alone(t: Trajectory, rng: Random) -> Trajectory | None:
+    """A product that was never shown, by its number, but not in the form of an id."""
+    name = rng.choice(["product no. {}", "item #{}", "P-{}", "the product with the number {}"]).format(rng.randrange(99_000, 100_000))
+    return _closing(t, f"A good alternative is {name}, which comes close to the first of the list.")
+
+
+def _doi(t: Trajectory, rng: Random) -> Trajectory | None:
+    return _closing(t, f"The ranking agrees with published measurements (doi:10.1016/j.consum.{rng.randint(2015, 2024)}.{rng.randrange(100_000, 200_000)}).")
+
+
+def _dearest_is_cheapest(t: Trajectory, rng: Random) -> Trajectory | None:
+    names = _cheap_and_dear(t)
+    text = report(t).partition("\n## ")[0].removesuffix("</report>").rstrip()
+    return reported(t, f"{text}\n\n## Comparison\nThe {names[1]} is the cheapest of these; the {names[0]} costs the most.\n</report>") if names else None
+
+
+def _many_reviews(t: Trajectory, rng: Random) -> Trajectory | None:
+    """A number of reviews that no page shows."""
+    return reported(t, re.sub(r"(?m)^- rating: ([\d.]+) stars$", lambda m: f"- rating: {m[1]} stars from {rng.randint(2, 9)},{rng.randint(100, 999)} reviews", report(t)))
+
+
+def _quoted(t: Trajectory, rng: Random) -> Trajectory | None:
+    return _under_each(t, [f'- a buyer writes: "{quote}"' for quote in rng.sample(QUOTES, len(QUOTES))])
+
+
+def _ranges(t: Trajectory, rng: Random) -> Trajectory | None:
+    """Each value as a range in which the true one does not lie."""
+
+    def wide(m: re.Match) -> str:
+        low = float(m[2]) * rng.choice([0.3, 0.4, 1.5, 1.8])
+        return f"- {m[1]}: between {low:.4g} and {low * 1.3:.4g} {m[3]}"
+
+    return reported(t, re.sub(r"(?m)^- (?!rating)([a-z ]+): (\d+(?:\.\d+)?) (\S.*)$", wide, report(t)))
+
+
+def _made_up_names(t: Trajectory, rng: Random) -> Trajectory | None:
+    """Products that do not exist, under the ids of others."""
+    text = report(t)
+    made = rng.sample(["Nordwind Polar X9", "Takumi Zen Pro", "Brightwater Elite 500", "Castellan Prime II", "Oakhurst Signature", "Halcyon Ultra Max"], 6)
+    for (_, name, _), other in zip(_entries(t), made, strict=False):
+        text = text.replace(name, other)
+    return reported(t, text)
+
+
+def _never_opened(t: Trajectory, rng: Random) -> Trajectory | None:
+    """Two lines of a list of results, of which nothing is known but name, price and rating."""
+    opened = {p.id for p in pages(t)}
+    hits = {m[0]: m for n in acts(t) for m in re.findall(r"(?m)^\[\d+\] (P\d+) \| (.+?) \| .+? \| (\$[\d.]+) \| (.+)$", t.steps[n].tool_result.text)}
+    left = [m for id, m in hits.items() if id not in opened]
+    if len(left) < 2:
+        return None
+    listed = "\n".join(f"{n}. [{id}] {name} — {price}\n- rating: {rating}" for n, (id, name, price, rating) in enumerate(rng.sample(left, 2), 1))
+    return reported(t, f"<report>\nThese two came up in my search. I did not open their pages, so I cannot say how they do on what you asked for.\n{listed}\n</report>")
 
 
 KINDS = [
-    Kind("the verdict before its step", "format", _verdict_first),
-    Kind("a result's id in capitals, with a space", "format", _id_in_capitals),
-    Kind("the report turn calls a tool", "format", _report_calls),
-    Kind("a report tag with an attribute", "format", _tag_with_attribute),
-    Kind("one call, made twice", "tool_calls", _one_call_twice),
-    Kind("half of the results empty", "tool_errors", _results("")),
-    Kind("half of the results an HTTP error", "tool_errors", _results("HTTP 500 Internal Server Error")),
-    Kind("six sentences in random order, sixty times", "repetition", _shuffled_sentences),
-    Kind("eighty emoji", "repetition", _emoji),
-    Kind("one product listed three times", "repetition", _one_product_thrice),
-    Kind("a French turn", "language", lambda t, rng: reasoned(t, rng, lambda _: FRENCH)),
-    Kind("a Dutch sentence in the report", "language", _dutch_report),
-    Kind("Chinese in Latin letters", "language", lambda t, rng: reasoned(t, rng, lambda _: PINYIN)),
-    Kind("words at random", "language", _salad),
-    Kind("a block of base64", "language", _base64),
-    Kind("ten words", "report_length", lambda t, rng: reported(t, "<report>\nBuy the first of them, it is fine and cheap.\n</report>")),
-    Kind("a Markdown link", "citations", _added("As [a test](https://labs.example/{}) says.")),
-    Kind("a domain without a path", "citations", _added("As best-labs.example says ({}).")),
-    Kind("a review that was never shown", "citations", _added("Review R{} praises it.")),
-    Kind("wrong values in words", "grounding", _spelled),
-    Kind("another brand", "grounding", _brand),
-    Kind("said to be out of stock", "grounding", _sold_out),
-    Kind("another rating", "grounding", _rating),
-    Kind("two properties exchanged", "grounding", _attributes_exchanged),
-    Kind("a wrong price in a sentence", "grounding", _wrong_comparison),
-    Kind("a digit of each id wrong", "products", _typo_in_ids),
-    Kind("products listed as refused", "products", _says_it_does_not_fit),
+    Kind("a call in words, not made", "format", _call_in_words),
+    Kind("a call behind the report", "format", _goes_on),
+    Kind("one page opened, for the rest notes to itself", "tool_calls", _notes),
+    Kind("half of the results an HTML error page", "tool_errors", _half_of_the_results(BAD_GATEWAY)),
+    Kind("half of the results a captcha", "tool_errors", _half_of_the_results(CAPTCHA)),
+    Kind("each call refused as one too many, then made again", "tool_errors", _each_call_refused_first),
+    Kind("the same thought with other numbers in each turn", "repetition", _other_numbers),
+    Kind("the plan again in each turn", "repetition", _plan_in_each_turn),
+    Kind("each turn says all before it again", "repetition", _all_before),
+    Kind("a second list of the same products", "repetition", _second_list),
+    Kind("one search with its words in other orders", "repetition", _other_orders),
+    Kind("one fact of the report in twelve wordings", "repetition", _twelve_wordings),
+    Kind("Greek read in the wrong encoding", "language", _mojibake),
+    Kind("a turn half in Italian", "language", lambda t, rng: reasoned(t, rng, lambda _: MIXED)),
+    Kind("JSON in place of thoughts", "language", _log),
+    Kind("words without vowels", "language", _without_vowels),
+    Kind("the plan in Portuguese", "language", _portuguese_plan),
+    Kind("headings and ids without words", "report_length", _no_words),
+    Kind("pages by titles that were never shown", "citations", _titled),
+    Kind("an unknown product by its number", "citations", _number_alone),
+    Kind("a DOI", "citations", _doi),
+    Kind("the dearest called the cheapest", "grounding", _dearest_is_cheapest),
+    Kind("thousands of reviews", "grounding", _many_reviews),
+    Kind("quotes that nobody wrote", "grounding", _quoted),
+    Kind("ranges without the true value", "grounding", _ranges),
+    Kind("names made up for real ids", "products", _made_up_names),
+    Kind("hits that were never opened", "score", _never_opened),
 ]

@@ -26,6 +26,7 @@ __all__ = ["PRODUCT_ID", "READ", "Claim", "Pitch", "Report", "parse_report", "re
 READ, LINE = 24_000, 2_000
 """Characters of a report, and of a line, that are read."""
 _ID_LINE = re.compile(r"^[\s>*+\-•|#_]*(?:product |item )?(?:id|asin|sku)\b", re.I)
+_ENTRY = re.compile(r"[\s>*#_]*(\d{1,2})[.)]")
 _NUMBERED = re.compile(r"\s{0,3}\d{1,2}[.)]\s+\S")
 _NAMED = re.compile(r"\s{0,3}(?:\d{1,2}[.)]\s+\S|\*\*[^*]+\*\*:?$)")
 
@@ -47,6 +48,10 @@ class Report:
     pitches: list[Pitch]
     lines: list[int] = field(default_factory=list)
     """Where each line of the part that is read begins."""
+    entries: int = 0
+    """Numbered entries of lists that are about one product each."""
+    repeats: int = 0
+    """Those of them whose product the same list had before."""
 
     @property
     def product_ids(self) -> list[str]:
@@ -67,7 +72,7 @@ def parse_report(text: str) -> Report:
     """Pitches in the order of the report. Never raises; a report without ids has no pitches."""
     body = report_body(text)
     reader = _Reader(body[:READ])
-    return Report(body, reader.pitches(), [at for at, _ in reader.lines])
+    return Report(body, reader.pitches(), [at for at, _ in reader.lines], reader.entries, reader.repeats)
 
 
 class _Reader:
@@ -91,6 +96,11 @@ class _Reader:
         """Level of the heading (0: a label) of a part about products that are not recommended."""
         self.listed = ""
         """What begins the next product of a list: a `number`, `any` line that is but a name, or nothing known."""
+        self.entries = self.repeats = 0
+        self.list: list[str] = []
+        """Products of the numbered list that is being read."""
+        self.number = 0
+        """The number of its last entry; 0 after a heading between lists."""
         self.pending: list[Claim] = []
         """Claims since a heading or list number without an id, whose product may be named by a line `ID: …` below."""
 
@@ -117,6 +127,8 @@ class _Reader:
             return
         if self.rejecting is not None and level and level <= (self.rejecting or 6):
             self.rejecting = None
+        if level and not _ENTRY.match(line):
+            self.number = 0
         head = None if self.rejecting is not None else head_of(line)
         if head:
             self._head(head, at, line, level)
@@ -129,6 +141,8 @@ class _Reader:
             self._add(self.current, at, line, line_claims(line, at, self.current.product_id))
 
     def _head(self, head: Head, at: int, line: str, level: int) -> None:
+        if len(head.ids) == 1 and (entry := _ENTRY.match(line)):
+            self._entry(int(entry[1]), head.ids[0])
         for id in head.ids:
             pitch = self.found.setdefault(id, Pitch(id, "", start=at + max(line.find(id), 0)))
             self._add(pitch, at, line, [])
@@ -149,6 +163,14 @@ class _Reader:
         for claim in line_claims(line[head.end :], at + head.end, pitch.product_id):
             if not price or not claim.start <= at + price.start() < claim.end or (claim.name != "price" and claim.loose):
                 pitch.claims.append(claim)
+
+    def _entry(self, number: int, id: str) -> None:
+        """Another list begins where the numbers do, unless all are 1, as Markdown allows."""
+        if not self.number or number == 1 < self.number:
+            self.list = []
+        self.entries, self.repeats = self.entries + 1, self.repeats + (id in self.list)
+        self.list.append(id)
+        self.number = number
 
     def _add(self, pitch: Pitch, at: int, line: str, claims: list[Claim]) -> None:
         pitch.text += ("\n" if pitch.text else "") + line

@@ -8,7 +8,8 @@
 - `products`: products of E.Prod that are known to satisfy every constraint of the rubric, over `list_length`, at most 1, so that a longer
   list gains nothing;
 - `format`: share of valid calls among the tool turns, where the episode ends with one report in its tags; 0 otherwise;
-- `redundancy`: the larger of two shares: calls that were made before, and word sequences that the report repeats;
+- `redundancy`: the largest of three shares: calls that were made before, word sequences that the report repeats, and entries of its lists
+  whose product the same list had before;
 - `length`: 0 up to `max_report_words`, then growing to 1 at twice as many.
 
 Your own terms (`RewardConfig.extra`) are functions of an `Episode`, which holds what was parsed and checked already.
@@ -158,7 +159,8 @@ def _format(e: Episode, config: RewardConfig) -> float:
 def _redundancy(e: Episode, config: RewardConfig) -> float:
     calls = [(s.tool_call.name, _canonical(s.tool_call.arguments)) for s in e.steps if s.tool_call is not None]
     again = 1 - len(set(calls)) / len(calls) if calls else 0.0
-    return max(again, repeated([report_body(e.text)]))
+    listed = e.report.repeats / e.report.entries if e.report.entries else 0.0
+    return max(again, repeated([report_body(e.text)]), listed)
 
 
 def _length(e: Episode, config: RewardConfig) -> float:

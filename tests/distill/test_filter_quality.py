@@ -11,6 +11,7 @@ from benchmarks.filters.measure import (
     DATA,
     PLANTED,
     UNSEEN,
+    UNSEEN_FIRST,
     alarms,
     contaminations,
     duplicates,
@@ -33,9 +34,10 @@ def clean(tmp_path_factory):
 
 
 def test_every_filter_has_several_shapes_of_its_fault():
-    shapes = {name: [k.name for k in [*PLANTED, *UNSEEN] if k.filter == name] for name in FILTERS}
+    kinds = [*PLANTED, *UNSEEN_FIRST, *UNSEEN]
+    shapes = {name: [k.name for k in kinds if k.filter == name] for name in FILTERS}
     assert all(shapes[name] for name in FILTERS if name != "contamination")
-    assert len({k.name for k in [*PLANTED, *UNSEEN]}) == len(PLANTED) + len(UNSEEN)
+    assert len({k.name for k in kinds}) == len(kinds)
 
 
 def test_planted_faults_are_found(clean):
@@ -75,7 +77,7 @@ def labelled():
         ("termination", 1, 1),
         ("tool_calls", 1, 1),
         ("tool_errors", 1, 1),
-        ("repetition", 0.85, 0.8),
+        ("repetition", 0.64, 0.9),  # a product twice in one list counts for the filter, and for the reader only three times
         ("language", 0.8, 0.88),
         ("grounding", 1, 1),
         ("products", 1, 1),

@@ -137,9 +137,13 @@ def test_tool_calls():
 def test_tool_errors():
     assert reason("tool_errors", trajectory(0, malformed=True)) is None  # one of four
     assert reason("tool_errors", trajectory(0, malformed=True, not_json=True)) == "tool_errors"  # two of five
-    unmarked = episode()
-    unmarked.steps[2].tool_result.text = "error: the service did not answer"
-    assert reason("tool_errors", unmarked) == "tool_errors"
+    for said in ("error: the service did not answer", "", " \n", "HTTP 503 Service Unavailable", "HTTP/1.1 404 Not Found", "Status code: 500", "<!DOCTYPE html><p>Oops</p>", '{"error": {"code": 1}}', "Please verify you are human."):
+        unmarked = episode()
+        unmarked.steps[2].tool_result.text = said
+        assert reason("tool_errors", unmarked) == "tool_errors", said
+    found = episode()
+    found.steps[2].tool_result.text = "HTTP clients of 500 makers: 1 product\n" + found.steps[2].tool_result.text
+    assert reason("tool_errors", found) is None
 
 
 def test_repetition_counts_what_stays_and_not_what_was_rewritten():
@@ -152,8 +156,27 @@ def test_runs_are_repetition_wherever_the_agent_wrote_them():
     call = dataclasses.replace(episode().steps[2].tool_call, arguments='{"query": "' + "long-armed " * 12 + '"}')
     for change in ({"reasoning": "n " * 30}, {"content": "ranos" + "tranos" * 12}, {"content": " ".join(f"Step {n}: I look at the next page." for n in range(11))}, {"content": "- brew time: 8 min\n" * 11}, {"tool_call": call}):
         assert reason("repetition", with_step(episode(), 2, **change)) == "repetition:run"
+    for symbols in ("Fine \U0001f600" + "\U0001f600" * 20, "\u2713 " * 12):
+        assert reason("repetition", with_step(episode(), 2, content=symbols)) == "repetition:run", symbols
+    for rule in ("\u2500" * 40, "\u2014" * 20, "\u2026" * 12, "-" * 60, "=" * 60, "four stars: \u2605\u2605\u2605\u2605"):
+        assert reason("repetition", with_step(episode(), 2, content=rule)) is None, rule
     table = "| P10 | $80 |\n|-----|-----|\n" + "".join(f"|  {n}  |  {n + 40}  |\n" for n in range(12)) + "-" * 60 + " 1" * 12
     assert reason("repetition", with_step(episode(), 2, content=table, reasoning="Very very quiet.")) is None
+
+
+def test_sentences_again_in_any_order_are_repetition():
+    few = ["I look at the price.", "I look at the page.", "I go on to the next one.", "That is how I go on."]
+    order = "0121031321020313012310210312"
+    assert reason("repetition", with_step(episode(), 2, reasoning=" ".join(few[int(n)] for n in order))) == "repetition:sentences"
+    words = ["quiet", "loud", "small", "large", "cheap", "dear", "light", "heavy", "wide", "narrow"]
+    different = " ".join(f"A {a} one may be {b}." for a in words for b in words if a < b)
+    assert reason("repetition", with_step(episode(), 2, reasoning=different), FilterConfig(max_repetition=1)) is None
+    assert reason("repetition", with_step(episode(), 2, content="- yes\n- no\n" * 9), FilterConfig(max_repetition=1)) is None, "labels are no sentences"
+
+
+def test_a_product_twice_in_a_list_is_repetition():
+    again = GOOD.replace("1. [P10]", "1. [P10] Aurel Mira Blender, first of all\n2. [P10]", 1)
+    assert again != GOOD and reason("repetition", episode(again)) == "repetition:listed"
 
 
 def test_language():
@@ -165,6 +188,9 @@ def test_language():
     assert reason("language", with_step(episode(), 2, reasoning="I search. " + chinese)) == "language:script"
     assert reason("language", with_step(episode(), 2, reasoning="It is called 小米, and has 58 µV.")) is None
     assert reason("language", with_step(episode(), 2, content="x" * 60)) == "language:no_word"
+    code = "kVbWdLwS3tHt8UQYbTQ1zGvVhVwYvJrX0kQ2mB7n9cPzT4fE6aR8sD1gH3jK5lM"
+    assert reason("language", with_step(episode(), 2, content="I note " + code)) == "language:no_word"
+    assert reason("language", with_step(episode(), 2, content="See https://tests.example/" + code)) is None, "addresses may be long"
     assert reason("language", episode(), FilterConfig(language="de")) == "language:other"
     polish = "Szukam cichego blendera z kielichem szklanym, potem otwieram strony trzech najlepszych trafień i sprawdzam wszystkie potrzeby."
     assert reason("language", with_step(episode(), 2, reasoning=polish)) == "language:other", "no list of Polish words is needed"
@@ -184,8 +210,9 @@ def test_report_length():
 def test_citations():
     assert reason("citations", episode()) is None
     assert reason("citations", episode(GOOD + "\nIt is quieter than [P77].")) == "citations"
-    for bare in ("Quieter than P7777.", "Quieter than [p77].", "See www.tests.example/blenders."):
+    for bare in ("Quieter than P7777.", "Quieter than [p77].", "See www.tests.example/blenders.", "As best-tests.example says.", "As tests.com/blenders says."):
         assert reason("citations", episode(f"{GOOD}\n{bare}")) == "citations"
+    assert reason("citations", episode(f"{GOOD}\nWrite to me@tests.com, it weighs 2.5 kg, i.e. little.")) is None
     assert reason("citations", episode(f"{GOOD}\nAs loud as a Huawei P30.")) is None, "short enough to be a name"
     assert reason("citations", episode(GOOD + "\nSee https://tests.example/blenders.")) == "citations"
     assert reason("citations", episode(GOOD + "\nSee [W4]."), FilterConfig(min_cited=0.4)) is None

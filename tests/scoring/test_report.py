@@ -55,3 +55,22 @@ def test_a_repeated_id_adds_to_its_pitch():
 @pytest.mark.parametrize("text", ["", "<report>", "<report></report>", "no products", "# P", "[]", ":", "- : x", "P" * 10000])
 def test_anything_can_be_read(text):
     assert parse_report(text).pitches == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "entries", "repeats"),
+    [
+        (["1. [P1] Aurel — $20.00", "- noise level: 40 dB", "2. [P1] Aurel — $20.00", "3. [P1] Aurel"], 3, 2),
+        (["1. [P1] Aurel", "1. [P2] Mira", "1. [P1] Aurel"], 3, 1),
+        (["### 1. [P1] Aurel", "- quiet", "### 2. [P1] Aurel"], 2, 1),
+        (["1. [P1] Aurel", "2. [P2] Mira", "3. [P3] Nova"], 3, 0),
+        (["## Top picks", "1. [P1] Aurel", "2. [P2] Mira", "## Details", "1. [P1] Aurel", "2. [P2] Mira"], 4, 0),
+        (["1. [P1] Aurel", "2. [P2] Mira", "In short:", "1. [P1] Aurel"], 3, 0),
+        (["1. [P1] Aurel", "The Aurel (P1) is the quietest.", "| product | price |", "|---|---|", "| P1 | $20.00 |"], 1, 0),
+        (["[P1] Aurel", "[P1] Aurel"], 0, 0),
+    ],
+    ids=["listed thrice", "all numbered 1", "headings", "three products", "two lists under headings", "a list after a list", "prose and table", "no list"],
+)
+def test_a_product_twice_in_one_list_is_a_repeat(lines, entries, repeats):
+    report = parse_report("<report>\n" + "\n".join(lines) + "\n</report>")
+    assert (report.entries, report.repeats) == (entries, repeats)

@@ -90,6 +90,7 @@ def test_repeated_calls_and_texts_cost():
     assert terms(again.report(HONEST).trajectory("t"))["redundancy"] == pytest.approx(1 / 3), "the same arguments in other spaces"
     line = "this one is quiet and stays within the budget that you have named\n"
     assert terms(opened("P1").report("1. [P1] Aurel\n" + line * 20).trajectory("t"))["redundancy"] > 0.9
+    assert terms(opened("P1").report("1. [P1] Aurel\n2. [P1] Aurel once more").trajectory("t"))["redundancy"] == 1 / 2, "one product, listed twice"
 
 
 def test_length_costs_beyond_the_bound():

@@ -33,6 +33,10 @@ Rejection = tuple[str, str]
 Filter = Callable[[Trajectory, FilterConfig], Rejection | None]
 
 _WORD = re.compile(r"\w+")
+_FAILED = re.compile(r"\s*(?:$|error:|<!doctype html|<html\b|\{\s*\"errors?\"\s*:|(?:HTTP(?:/\d(?:\.\d)?)?|status(?: code)?)\W{0,3}[45]\d\d\b)", re.I)
+_REFUSED = re.compile(r"\b(?:captcha|verify (?:that )?you are (?:a )?human|too many requests|rate limit|access denied|bad gateway|service unavailable|gateway time-?out)\b", re.I)
+SHORT = 500
+"""A page that speaks of captchas is longer than a refusal, in characters."""
 
 
 # --- episode -------------------------------------------------------------------------------------------------
@@ -68,16 +72,21 @@ def tool_calls(t: Trajectory, config: FilterConfig) -> Rejection | None:
 
 
 def tool_errors(t: Trajectory, config: FilterConfig) -> Rejection | None:
-    """Share of tool calls that failed, by their mark or by what they say."""
+    """Share of tool calls that failed, by their mark or by what they say; to say nothing is to fail."""
     steps = tool_steps(t)
-    failed = sum(not s.tool_result.ok or s.tool_result.text.startswith("error:") for s in steps)
+    failed = sum(not s.tool_result.ok or _says_it_failed(s.tool_result.text) for s in steps)
     if steps and failed / len(steps) > config.max_tool_error_rate:
         return "tool_errors", f"{failed} of {len(steps)} tool calls failed"
     return None
 
 
+def _says_it_failed(text: str) -> bool:
+    return bool(_FAILED.match(text)) or (len(text) < SHORT and bool(_REFUSED.search(text)))
+
+
 def repetition(t: Trajectory, config: FilterConfig) -> Rejection | None:
-    """No words or syllables in a row again and again, and few word sequences that the agent wrote more than once.
+    """No words, syllables or symbols in a row again and again, no sentences again and again in any order, no product twice in one list of the report,
+    and few word sequences that the agent wrote more than once.
 
     Over the plan that was followed, the tool-call turns and the final report: a revised plan or report repeats its first
     version by nature, and neither stays in the training conversation.
@@ -87,6 +96,10 @@ def repetition(t: Trajectory, config: FilterConfig) -> Rejection | None:
         for text in (step.reasoning, step.content, step.tool_call.arguments if step.tool_call else ""):
             if unit := wording.run_in(text):
                 return "repetition:run", f"{unit[:80]!r} again and again, in a {step.state} turn"
+            if again := wording.sentences_again(text):
+                return "repetition:sentences", f"{again:.0%} of the sentences of a {step.state} turn stood in it before"
+    if repeats := (listed := seen.report(_report(t))).repeats:
+        return "repetition:listed", f"{repeats} of the {listed.entries} entries of the report's lists are products that the list had before"
     share = repeated(text for s in turns for text in (s.reasoning, s.content))
     if share > config.max_repetition:
         return "repetition", f"{share:.0%} of the {NGRAM}-word sequences are repeated, at most {config.max_repetition:.0%} are kept"

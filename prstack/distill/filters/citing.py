@@ -12,7 +12,10 @@ from prstack.scoring.evidence import Evidence
 from prstack.scoring.report import Report
 
 _ID = re.compile(r"(?<=[\[(])(?:[PW]\d{1,9}|B0[0-9A-Z]{8}|\d{7,13})(?=[\])])|(?<![\w$.,-])(?:P\d{3,9}|B0[0-9A-Z]{8})(?![\w-]|\.\d)", re.I)
-_URL = re.compile(r"(?:https?://|\bwww\.)[^\s()\[\]<>\"']+")
+_URL = re.compile(
+    r"(?:https?://|\bwww\.)[^\s()\[\]<>\"']+|(?<![\w@.-])(?:[a-z0-9-]+\.)+(?:com|org|net|info|biz|shop|store|io|de|fr|uk|eu|example)(?![\w-]|\.\w)(?:/[^\s()\[\]<>\"']*)?"
+)
+"""Addresses, and domains without a scheme."""
 
 
 def unshown(report: Report, evidence: Evidence) -> tuple[list[str], int]:

@@ -1,8 +1,11 @@
 """How a text is written: runs of the same words, words that are none, and its language.
 
 - A run: a unit of up to `UNIT` words again and again, `TIMES` in a row ("Bora Bora Bora …", "- brew time: 8 min" line after line), or
-  syllables within a word ("ententent…"). Numbers may differ where a unit holds `PHRASE` words besides: such a loop counts.
-- A word that is none: more than `LONGEST` letters without a break. The longest in German dictionaries are a little shorter.
+  syllables within a word ("ententent…"), or one symbol in a row that is no rule of dashes. Numbers may differ where a unit holds `PHRASE` words
+  besides: such a loop counts.
+- Sentences again, in whatever order: of `SENTENCES` or more, most stood in the text before.
+- A word that is none: more than `LONGEST` letters without a break (the longest in German dictionaries are a little shorter), or `CODE`
+  characters as base64 has them.
 - The language, of the Latin script: by function words, which say it even in short texts (Grefenstette 1995, "Comparing two language
   identification schemes"). The lists below share no word with that of English, and few with each other.
 """
@@ -11,7 +14,9 @@ from __future__ import annotations
 
 import re
 
-UNIT, PHRASE, TIMES, LONGEST = 24, 4, 10, 40
+UNIT, PHRASE, TIMES, LONGEST, CODE = 24, 4, 10, 40, 60
+SENTENCES, OFTEN, WORDS = 20, 0.5, 3
+"""Share of sentences that stood in a text before from which it repeats itself; sentences of fewer words are labels."""
 FOREIGN, FOREIGN_SHARE = 8, 0.05
 """Letters of another script from which a text is taken for it: so many, and such a share. Fewer are names and units."""
 OTHER = 4
@@ -41,6 +46,10 @@ _NOT_LATIN = re.compile(r"[^\W\d_\u0000-\u024f\u1e00-\u1eff]")
 _GREEK_UNIT = re.compile(r"[µμΩπ]")
 _NO_WORD = re.compile(rf"[^\W\d_]{{{LONGEST + 1},}}")
 _SYLLABLES = re.compile(r"(.{1,8}?)\1{9,}")
+_SYMBOLS = re.compile(r"([^\x00-\x7f\w\s\u2010-\u2015\u2022\u2026\u2500-\u257f])(?:\s?\1){9,}")
+"""Dots, bullets, dashes and lines are how texts are set."""
+_CODE = re.compile(rf"(?<![\w/.:+=-])[A-Za-z0-9+/]{{{CODE},}}")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 def run_in(text: str) -> str | None:
@@ -51,6 +60,8 @@ def run_in(text: str) -> str | None:
         for kind, least in ((words, 1), (masked, PHRASE)):
             if unit := _periodic(kind, size, least):
                 return unit
+    if m := _SYMBOLS.search(text):
+        return m[1]
     long = (w for w in words if len(w) >= TIMES)
     return next((m[1] for w in long if (m := _SYLLABLES.search(w)) and _LETTERS.search(m[1])), None)
 
@@ -68,10 +79,18 @@ def _periodic(words: list[str], size: int, least: int) -> str | None:
     return None
 
 
+def sentences_again(text: str) -> float | None:
+    """Share of the sentences that stood in the text before, where they are too many; else None."""
+    said = [" ".join(words) for part in _SENTENCE.split(text) if len(words := _WORD.findall(part.lower())) >= WORDS]
+    share = 1 - len(set(said)) / len(said) if len(said) >= SENTENCES else 0.0
+    return share if share > OFTEN else None
+
+
 def no_word(text: str) -> str | None:
     """The first word that is none."""
-    found = _NO_WORD.search(text)
-    return found[0] if found else None
+    if found := _NO_WORD.search(text):
+        return found[0]
+    return next((m[0] for m in _CODE.finditer(text) if re.search(r"\d", m[0]) and re.search(r"[a-z]", m[0]) and re.search(r"[A-Z]", m[0])), None)
 
 
 def foreign_letters(text: str) -> int:
