@@ -101,7 +101,7 @@ class Renderer:
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of bare text; special tokens spelled out in it stay text."""
-        return self.tokenizer.encode(_SURROGATE.sub("\ufffd", text), add_special_tokens=False).ids
+        return self._ids(_SURROGATE.sub("\ufffd", text))
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, special tokens left out."""
@@ -137,7 +137,11 @@ class Renderer:
         return self._remembered(text) if len(text) <= LONG else self._tokens(text)
 
     def _tokens(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return tuple(self._ids(text))
+
+    def _ids(self, text: str) -> list[int]:
+        """As `Tokenizer.encode`, without where each token stands in the text, which takes a quarter of the time."""
+        return self.tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
 
 class _Generation(Extension):

@@ -129,7 +129,7 @@ def _stream(
     context.target_min_block_size = 1
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns that its progress bars are off
     readers = ray.data.TaskPoolStrategy(size=min(len(files), config.workers + 1))
-    workers = ray.data.ActorPoolStrategy(min_size=1, max_size=config.workers)
+    workers = ray.data.ActorPoolStrategy(size=config.workers)
     with ray.data.DataContext.current(context):
         dataset = (
             ray.data.from_items([{"file": str(f)} for f in files], override_num_blocks=len(files))

@@ -103,9 +103,10 @@ class Prometheus(threading.Thread):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A whole small run to the fine-tuned model, its folder, and what Prometheus would have read meanwhile."""
+    """A whole small run, its folder, and what Prometheus would have read meanwhile."""
     cwd = tmp_path_factory.mktemp("metrics")
-    settings = ["preset=smoke", "until=sft", "run_dir=a-run", "synthesis.episodes=210", "trainer.steps=10", "ray.dashboard=false"]
+    evaluated = ["evaluation.subjects=[sft,rl,no_check]", "evaluation.queries=2", "evaluation.seeds=0", "evaluation.max_tokens=64"]
+    settings = ["preset=smoke", "until=report", "run_dir=a-run", "synthesis.episodes=210", "trainer.steps=10", *evaluated, "ray.dashboard=false"]
     with open(cwd / "stderr", "w") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", "prstack.cli", "run", *settings], cwd=cwd, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -133,7 +134,7 @@ def run(tmp_path_factory):
 @pytest.mark.timeout(900)
 def test_prometheus_finds_every_documented_metric_of_a_run_while_it_runs(run):
     _, seen = run
-    stages = {"world", "synthesis", "engine", "distill", "sft"}
+    stages = {"world", "synthesis", "engine", "distill", "sft", "rl", "evaluation"}
     of_the_run = [d for d in documented() if d.stage in stages]
     assert {d.name for d in of_the_run if d.always or d.stage == "world"} - seen.keys() == set(), "documented, and not there"
     assert {"ray_prstack_distill_progress", "ray_prstack_sft_aux_loss", "ray_prstack_sft_busiest_expert_share", "ray_prstack_synthesis_score_last"} <= seen.keys()
@@ -144,7 +145,7 @@ def test_prometheus_finds_every_documented_metric_of_a_run_while_it_runs(run):
             if "run" in d.labels:
                 assert labels["run"] == "a-run"
             else:
-                assert re.fullmatch(r"prstack-[0-9a-f]{8}-engine-expert-\d+", labels["engine"])
+                assert re.fullmatch(r"prstack-[0-9a-f]{8}-engine-\w+-\d+", labels["engine"])
 
 
 @pytest.mark.slow
@@ -153,4 +154,4 @@ def test_the_offline_wandb_run_holds_every_line_of_metrics(run):
     folder, _ = run
     lines = written(folder)
     assert logged(wandb_records(folder)) == lines
-    assert {key.split("/")[0] for line in lines for key in line} == {"world", "synthesis", "distill", "sft"} and len(lines) > 20
+    assert {key.split("/")[0] for line in lines for key in line} == {"world", "synthesis", "distill", "sft", "rl", "evaluation"} and len(lines) > 20
