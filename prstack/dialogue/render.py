@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ START_OF_TURN, END_OF_TURN = "<|im_start|>", "<|im_end|>"
 # Lone surrogates cannot occur in text that can be encoded, so they can mark places in it.
 _PLAIN, _TURN_BEGINS, _TURN_ENDS = "\ud800", "\ud801", "\ud802"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one text at a time; and a process that forks afterwards is not warned of threads
 
 PIECES, LONG = 256, 16_384
 """Pieces whose tokens are remembered, and the longest of them in characters: the system prompt and tools stand in every conversation, and

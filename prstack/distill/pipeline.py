@@ -1,6 +1,6 @@
 """Distillation as a stream: Ray Data strings the functions of this package together, the driver commits what comes out.
 
-1. Read: one task a file yields chunks of records, as JSON, with file and line; what cannot be read comes as a `bad` row.
+1. Read: a reader or a few yield, file by file, chunks of records, as JSON, with file and line; what cannot be read comes as a `bad` row.
    Records whose ids are committed already come as a `done` row, without their content.
 2. Distil: a pool of workers, each with its tokenizer loaded once, turns a record into a kept or a rejected one. One on which a step fails
    is quarantined with the error. Where a model writes reflections, a worker has many records in flight, and gives them on in their order.
@@ -38,6 +38,8 @@ from prstack.types import Trajectory
 
 CHUNK = 16
 """Records a chunk: what a worker takes at a time."""
+WORKERS_A_READER = 6
+"""A record takes a worker some twelve times as long as a reader."""
 BLOCK_BYTES = 8 << 20
 """Size of the blocks between the steps."""
 COMMIT_TOKENS = 2_000_000
@@ -128,12 +130,14 @@ def _stream(
     context.target_max_block_size = BLOCK_BYTES
     context.target_min_block_size = 1
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns that its progress bars are off
-    readers = ray.data.TaskPoolStrategy(size=min(len(files), config.workers + 1))
+    # Readers are actors: Ray ends the process of a task that has had nothing to do for a second, where actors hold the cores, and starts a new one, 8 s
+    # of a core, for each next file. Pools do not grow: a second worker was never started where readers kept just ahead of the first.
+    readers = ray.data.ActorPoolStrategy(size=min(len(files), 1 + config.workers // WORKERS_A_READER))
     workers = ray.data.ActorPoolStrategy(size=config.workers)
     with ray.data.DataContext.current(context):
         dataset = (
             ray.data.from_items([{"file": str(f)} for f in files], override_num_blocks=len(files))
-            .map_batches(_read, batch_size=1, batch_format="pyarrow", fn_args=[done], num_cpus=0.25, compute=readers)
+            .map_batches(_Reader, batch_size=1, batch_format="pyarrow", fn_constructor_args=[done], num_cpus=0.25, compute=readers)
             .map_batches(
                 _WritingWorker if writer else _Worker,
                 batch_size=CHUNK,
@@ -148,13 +152,19 @@ def _stream(
                 yield from batch.to_pylist()
 
 
-def _read(files: pa.Table, done: frozenset[str]) -> Iterator[pa.Table]:
-    """The records of a file, as rows of _INPUT."""
-    for file in files.column("file").to_pylist():
-        rows = _or_error(_records(Path(file), done))
-        while chunk := list(itertools.islice(rows, CHUNK)):
-            yield pa.Table.from_pylist(chunk, schema=_INPUT)
-    yield _INPUT.empty_table()
+class _Reader:
+    """Hosts reading in a Ray Data actor. `done`: ids that are committed already."""
+
+    def __init__(self, done: frozenset[str]):
+        self.done = done
+
+    def __call__(self, files: pa.Table) -> Iterator[pa.Table]:
+        """The records of a file, as rows of _INPUT."""
+        for file in files.column("file").to_pylist():
+            rows = _or_error(_records(Path(file), self.done))
+            while chunk := list(itertools.islice(rows, CHUNK)):
+                yield pa.Table.from_pylist(chunk, schema=_INPUT)
+        yield _INPUT.empty_table()
 
 
 def _or_error(rows: Iterator[dict]) -> Iterator[dict]:

@@ -14,6 +14,7 @@ import pytest
 
 from prstack.report.tracking import gauge_of
 from tests.report.test_tracking import logged, wandb_records, written
+from tests.stages.rl_common import REWARDED
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, DASHBOARD = ROOT / "docs" / "metrics.md", ROOT / "docs" / "grafana" / "prstack.json"
@@ -106,10 +107,11 @@ def run(tmp_path_factory):
     """A whole small run, its folder, and what Prometheus would have read meanwhile."""
     cwd = tmp_path_factory.mktemp("metrics")
     evaluated = ["evaluation.subjects=[sft,rl,no_check]", "evaluation.queries=2", "evaluation.seeds=0", "evaluation.max_tokens=64"]
-    settings = ["preset=smoke", "until=report", "run_dir=a-run", "synthesis.episodes=210", "trainer.steps=10", *evaluated, "ray.dashboard=false"]
+    reinforced = [*REWARDED, "rl.max_turns=2", "rl.max_tokens=32"]  # after ten steps all episodes are malformed alike; such a reward tells them apart
+    settings = ["preset=smoke", *reinforced, "until=report", "run_dir=a-run", "synthesis.episodes=210", "trainer.steps=10", *evaluated, "ray.dashboard=false"]
     with open(cwd / "stderr", "w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prstack.cli", "run", *settings], cwd=cwd, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+            [sys.executable, "-m", "prstack.cli", "run", *settings], cwd=cwd, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
         )
     prometheus, said = None, []
     try:
