@@ -22,7 +22,7 @@ import time
 import uuid
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from prstack.secrets import without_secrets
 from prstack.settings import TrackingConfig
@@ -141,6 +141,9 @@ class Gauges:
     its last value until the process ends. What goes wrong with Ray is one warning and the end of the gauges, never the end of the run.
     """
 
+    told_at: ClassVar[float] = -math.inf
+    """When any gauge of this process was set last, by `time.monotonic`."""
+
     def __init__(self, run: str):
         self._run = ascii_label(run)
         self._made: dict[str, Any] = {}
@@ -156,6 +159,7 @@ class Gauges:
         try:
             for name, value in self._waiting.items():
                 self._set(name, value)
+            Gauges.told_at = time.monotonic()
         except Exception as e:
             self._broken = True
             warnings.warn(f"Ray's metrics: {name}: {type(e).__name__}: {e}; metrics go on in metrics.jsonl", RuntimeWarning, stacklevel=3)

@@ -16,6 +16,7 @@ from typing import Any
 
 from prstack.errors import UserError
 from prstack.report.tables import make_console
+from prstack.report.tracking import Gauges
 from prstack.settings import Config, RayConfig
 from prstack.stages.shipping import runtime_env
 from prstack.submit import placement
@@ -70,9 +71,16 @@ def ray_session(config: RayConfig) -> Iterator[None]:
         print(f"Ray dashboard: http://{context.dashboard_url} (asks for the token that `ray get-auth-token` prints)", flush=True)
     try:
         yield
+        if not _KEPT.get():
+            _until_metrics_are_out()
     finally:
         if not _KEPT.get():
             ray.shutdown()
+
+
+def _until_metrics_are_out() -> None:
+    """Waits until what was told last stands at the endpoint, where its reader may find it; no time where nothing was told for a while."""
+    time.sleep(max(0.0, Gauges.told_at + 2 * METRICS_MS / 1000 - time.monotonic()))
 
 
 def _patiently(start: Callable[..., Any], **options: Any) -> Any:
@@ -152,6 +160,8 @@ def one_session() -> Iterator[None]:
     token = _KEPT.set(True)
     try:
         yield
+        if ours:
+            _until_metrics_are_out()
     finally:
         _KEPT.reset(token)
         if ours and (ray := sys.modules.get("ray")):

@@ -51,7 +51,7 @@ from prstack.stages.distill import content_of
 from prstack.stages.models import resolve_model
 from prstack.store.parts import Parts, write_text
 from prstack.store.records import canonical_json, data_files, from_row
-from prstack.store.rundir import Manifest, RunDir
+from prstack.store.rundir import Manifest, RunDir, Stage
 from prstack.tools import live, own
 from prstack.tools.toolbox import Toolbox
 from prstack.types import Trajectory
@@ -124,26 +124,32 @@ def run(config: Config, run: RunDir, tracker: Tracker) -> Manifest:
     elif stage.done:
         stage.reopen()
     todo = [s for s in subjects if missing[s.name]]
-    with ray_session(config.ray), trajectories:
-        for model, group in itertools.groupby(sorted(todo, key=lambda s: str(s.model or "")), key=lambda s: s.model):
-            _play_all(config, model, [(s, missing[s.name]) for s in group], world, prompts, trajectories)
+    with ray_session(config.ray):
+        with trajectories:
+            for model, group in itertools.groupby(sorted(todo, key=lambda s: str(s.model or "")), key=lambda s: s.model):
+                _play_all(config, model, [(s, missing[s.name]) for s in group], world, prompts, trajectories)
+        results = _told(config, stage, plays, worth, prompts, tracker)
+    if stage.done:
+        return stage.manifest
+    counts = {"queries": len(tasks), "subjects": len(subjects), "conversations": sum(map(len, plays.values()))}
+    return stage.finish(counts, trajectories.content_hash, {f"score {name}": round(row["score"] or 0.0, 3) for name, row in results.items()})
 
+
+def _told(config: Config, stage: Stage, plays: dict[str, list[Play]], worth: dict[str, float], prompts: Prompts, tracker: Tracker) -> dict[str, dict]:
+    """Measures all conversations, writes what was found, shows and logs it; the results of each subject."""
     measured, rewards = _measure(stage.folder, plays, config)
     lines = [m.line() | {"reward": rewards[m.id].total} for m in measured]
     write_text("".join(json.dumps(line) + "\n" for line in lines), stage.folder / "episodes.jsonl")
-    document = {"tasks": worth, **summarise(measured, list(plays), settings.compare), "settings": to_dict(settings)}
+    document = {"tasks": worth, **summarise(measured, list(plays), config.evaluation.compare), "settings": to_dict(config.evaluation)}
     document["reward"] = {name: mean_rewards(found) for name in plays if (found := [rewards[m.id] for m in measured if m.subject == name])}
-    if settings.judge != judging.NONE:
+    if config.evaluation.judge != judging.NONE:
         document["race"] = judging.judge_all(config, stage.folder, measured, prompts)
     write_text(json.dumps(document, indent=1) + "\n", stage.folder / "results.json")
     make_console().print(evaluation_tables(document))
     results = document["subjects"]
     tracker.log({f"evaluation/{name}/{k}": row[k] for name, row in results.items() for k in ("score", "e_prod", "precision_at_k")})
     tracker.log({f"evaluation/{name}/reward": row["reward"] for name, row in document["reward"].items()})
-    if stage.done:
-        return stage.manifest
-    counts = {"queries": len(tasks), "subjects": len(subjects), "conversations": sum(map(len, plays.values()))}
-    return stage.finish(counts, trajectories.content_hash, {f"score {name}": round(row["score"] or 0.0, 3) for name, row in results.items()})
+    return results
 
 
 def _subject(name: str, config: Config, run: RunDir) -> Subject:
