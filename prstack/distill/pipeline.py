@@ -34,13 +34,14 @@ from prstack.distill.writing import Writer
 from prstack.errors import UserError
 from prstack.settings import DistillConfig
 from prstack.store.records import Bad, adapter, to_row
+from prstack.store.rows import python_rows
 from prstack.types import Trajectory
 
 CHUNK = 16
 """Records a chunk: what a worker takes at a time."""
 WORKERS_A_READER = 6
 """A record takes a worker some twelve times as long as a reader."""
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 1 << 20
 """Size of the blocks between the steps."""
 COMMIT_TOKENS = 2_000_000
 """A part is committed with fewer than `part_records` records when they hold this many tokens."""
@@ -149,7 +150,7 @@ def _stream(
         )
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
             for batch in table.to_batches(max_chunksize=CHUNK):
-                yield from batch.to_pylist()
+                yield from python_rows(batch)
 
 
 class _Reader:
@@ -202,7 +203,7 @@ class _Worker:
         return self.made
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = _or_error(self._row(row) for row in table.to_pylist())
+        rows = _or_error(self._row(row) for row in python_rows(table))
         return pa.Table.from_pylist(list(rows), schema=OUTPUT)
 
     def _row(self, row: dict) -> dict:
@@ -220,7 +221,7 @@ class _WritingWorker(_Worker):
     writer: Writer | None = None
 
     async def __call__(self, table: pa.Table) -> pa.Table:
-        rows = await asyncio.gather(*map(self._written, table.to_pylist()), return_exceptions=True)
+        rows = await asyncio.gather(*map(self._written, python_rows(table)), return_exceptions=True)
         return pa.Table.from_pylist(list(_or_error(map(_raised, rows))), schema=OUTPUT)
 
     async def _written(self, row: dict) -> dict:

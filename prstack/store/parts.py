@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from prstack.errors import UserError
 from prstack.store.records import canonical_json, to_row
+from prstack.store.rows import python_rows
 from prstack.types import arrow_schema
 
 ROW_GROUP = 1024
@@ -34,6 +35,7 @@ class Parts:
         self.folder = Path(folder)
         self.schema = schema or arrow_schema(record)
         self.flush_every = flush_every
+        self._integers = {f.name for f in self.schema if pa.types.is_list(f.type) and pa.types.is_integer(f.type.value_type)}
         self.ids: set[str] = set()
         self._buffer: list[dict] = []
         self._hash = 0
@@ -76,7 +78,7 @@ class Parts:
         """Commits what is buffered as one part."""
         if not self._buffer:
             return
-        rows_hash = sum(int(hashlib.sha256(canonical_json(r).encode()).hexdigest(), 16) for r in self._buffer) % _MODULUS
+        rows_hash = sum(int(hashlib.sha256(canonical_json(r, self._integers).encode()).hexdigest(), 16) for r in self._buffer) % _MODULUS
         meta = dict(self.schema.metadata or {}) | {b"prstack.rows_hash": format(rows_hash, "x").encode()}
         table = pa.Table.from_pylist(self._buffer, schema=self.schema.with_metadata(meta))
         write_table(table, self.folder / f"part-{self._next:06d}.parquet")
@@ -105,7 +107,7 @@ class Parts:
         for path in self.files():
             with pq.ParquetFile(path) as f:
                 for batch in f.iter_batches(batch_size=ROW_GROUP, columns=columns):
-                    yield from batch.to_pylist(maps_as_pydicts="lossy")
+                    yield from python_rows(batch)
 
 
 def write_table(table: pa.Table, path: Path) -> None:

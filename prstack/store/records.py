@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -17,8 +17,10 @@ from typing import Any, BinaryIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from prstack.errors import UserError
+from prstack.store.rows import python_rows
 from prstack.types import SCHEMA_VERSION
 
 T = TypeVar("T")
@@ -91,8 +93,13 @@ def from_row(cls: type[T], row: dict) -> T:
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def canonical_json(row: Any) -> str:
-    return _CANONICAL.encode(row)
+def canonical_json(row: Any, integers: Collection[str] = ()) -> str:
+    """JSON with sorted keys and without spaces. `integers`: keys of a row whose values are lists of integers; of these, which may be long, the same
+    text is had from pydantic's encoder, in a fraction of the time."""
+    if not integers:
+        return _CANONICAL.encode(row)
+    encoded = (f"{_CANONICAL.encode(k)}:{to_json(v).decode() if k in integers else _CANONICAL.encode(v)}" for k, v in sorted(row.items()))
+    return f"{{{','.join(encoded)}}}"
 
 
 def encoded(record: Any) -> tuple[dict, str]:
@@ -182,7 +189,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, str, dict | str]]:
 def _rows(batch: pa.RecordBatch) -> list[dict | str]:
     """The rows of a batch; for one whose bytes are no text, what is wrong with it."""
     try:
-        return batch.to_pylist(maps_as_pydicts="lossy")
+        return python_rows(batch)
     except UnicodeDecodeError as e:
         if batch.num_rows == 1:
             return [str(e)]
