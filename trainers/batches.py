@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 
 from prstack.errors import UserError
 from prstack.store.records import data_files
-from trainers.losses import IGNORE
+from trainers.losses import IGNORE, SFT, Loss
 
 COLUMNS = ("input_ids", "loss_mask", "position_ids", "segment_lengths")
 
@@ -76,6 +76,8 @@ class Batch:
     """[dp][micro-batch][pack]"""
     epoch: int
     """Epoch of the first pack."""
+    loss: Loss = SFT
+    """What the step minimises."""
 
     def names(self) -> list[str]:
         return [p.name for share in self.shares for micro in share for p in micro]

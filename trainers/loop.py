@@ -89,7 +89,6 @@ def train(
     folder: Path,
     on_step: Callable[[dict[str, Any]], None],
     state: dict[str, Any] | None = None,
-    loss: Loss | None = None,
     stop_at: int | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
@@ -98,9 +97,8 @@ def train(
     `stop` is asked before every step; where it says so, training ends with a checkpoint of the steps that were done. `state` is
     what a loaded checkpoint was saved with; without it training begins at step 0. `on_step` gets the metrics of each step: step,
     loss, grad_norm, lr, tokens, targets, tokens_per_second, epoch, expert_load, aux_loss, and those of the loss and of the stream.
-    `loss` is cross-entropy by default. Raises Diverged.
+    Raises Diverged, and what a loss raises (`Loss.check`).
     """
-    loss = loss or Sft()
     steps = config.steps or batches.steps(config.epochs)
     first = 0
     if state:
@@ -120,8 +118,8 @@ def train(
             break
         lr = learning_rate(step, steps, config.lr, config.warmup)
         try:
-            metrics = group.step(batch.shares, lr, loss)
-            if config.shuffle and isinstance(loss, Sft):  # a curriculum goes on to harder text; a policy's loss has no course
+            metrics = group.step(batch.shares, lr, batch.loss)
+            if config.shuffle and isinstance(batch.loss, Sft):  # a curriculum goes on to harder text; a policy's loss has no course
                 watch.see(metrics["loss"])
         except ArithmeticError as e:
             raise Diverged(_diverged(step, batch, folder, e)) from e

@@ -181,9 +181,15 @@ class Loss(ABC):
         """What the sum of losses is divided by: from the target tokens, and the conversations that have some, of the whole batch."""
         return targets
 
+    def check(self, metrics: Mapping[str, float], targets: int) -> None:  # noqa: B027 (most refuse nothing)
+        """Raises what keeps the step from being taken; no weight has changed yet. The metrics of the whole batch are the same on every rank."""
+
 
 class Sft(Loss):
     """Cross-entropy: minus the log-probability of each target."""
 
     def __call__(self, logprobs: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         return -logprobs, {}
+
+
+SFT = Sft()

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from prstack.errors import UserError
 from prstack.plugins import import_callable
+from prstack.rl import mismatch
 from trainers.losses import Loss
 
 Norm = Literal["token", "sequence", "constant"]
@@ -58,8 +59,10 @@ class PolicyLoss(Loss):
     """Whether the entropy is measured where it has no weight."""
     temperature: float = 1.0
     """At which the tokens were sampled: π is the softmax of the logits over it."""
+    max_mismatch: float = 0.0
+    """Mean |log r| of the batch above which its step is not taken, for tokens that these very weights are to have sampled; 0: none is asked."""
 
-    metrics: ClassVar[tuple[str, ...]] = ("ratio", "ratio_max", "clip_low", "clip_high", "approx_kl", "entropy", "ref_kl")
+    metrics: ClassVar[tuple[str, ...]] = ("ratio", "ratio_max", "distance", "distance_max", "clip_low", "clip_high", "approx_kl", "entropy", "ref_kl")
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS and ":" not in self.algorithm:
@@ -85,7 +88,7 @@ class PolicyLoss(Loss):
         return {"token": targets, "sequence": sequences, "constant": sequences * self.max_tokens}[self.norm]
 
     def __call__(self, logprobs: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Metrics: r (mean, maximum), the share of tokens whose term the lower and the upper clip changed, KL(π_old ‖ π) by the k3
+        """Metrics: r and |log r| (mean, maximum), the share of tokens whose term the lower and the upper clip changed, KL(π_old ‖ π) by the k3
         estimate, entropy, and the divergence from the reference. Without entropy or reference, 0."""
         for name in ("advantages", "old_logprobs", *(["ref_logprobs"] if self.kl_coef else [])):
             if name not in batch:
@@ -94,7 +97,7 @@ class PolicyLoss(Loss):
         terms = self.function(logprobs, batch, self)
         with torch.no_grad():
             now = logprobs.detach()
-            ratio = token_ratio(now, batch)
+            ratio, distance = token_ratio(now, batch), (now - batch["old_logprobs"]).abs() * mask
             free = self.function(now, batch, replace(self, clip_low=math.inf, clip_high=math.inf))
             clipped = (terms != free) * mask
             down = ratio_of(self.algorithm)(now, batch) < 1
@@ -111,6 +114,7 @@ class PolicyLoss(Loss):
         # KL(π_old ‖ π) from samples of π_old: r − 1 − log r
         seen = {
             "ratio": ratio,
+            "distance": distance,
             "clip_low": clipped * down,
             "clip_high": clipped * ~down,
             "approx_kl": k3(batch["old_logprobs"], now),
@@ -118,7 +122,17 @@ class PolicyLoss(Loss):
             "ref_kl": divergence,
         }
         sums = {name: (values.detach() * mask).sum() for name, values in seen.items()}
-        return loss * mask, sums | {"ratio_max": (ratio * mask).max()}
+        return loss * mask, sums | {"ratio_max": (ratio * mask).max(), "distance_max": distance.max()}
+
+    def check(self, metrics: Mapping[str, float], targets: int) -> None:
+        """Raises mismatch.Disagreement where the batch is not what these weights have sampled."""
+        if self.max_mismatch and targets:
+            mismatch.check(self.mismatch(metrics, targets), self.max_mismatch)
+
+    @staticmethod
+    def mismatch(metrics: Mapping[str, float], targets: int) -> mismatch.Mismatch:
+        """π against π_old, from a step's metrics: with π_old of the engine, and of the same weights, how far trainer and engine differ."""
+        return mismatch.Mismatch(metrics["distance"], metrics["distance_max"], metrics["approx_kl"], math.exp(metrics["distance_max"]), targets)
 
 
 # --- algorithms ------------------------------------------------------------------------------------------------------
@@ -171,7 +185,7 @@ def clipped_surrogate(ratio: Tensor, batch: Mapping[str, Tensor], settings: Poli
 def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """Estimate of KL(π ‖ ref) from a token of π: ref/π − 1 − log(ref/π), never negative (http://joschu.net/blog/kl-approx.html)."""
     log_ratio = ref_logprobs - logprobs
-    return log_ratio.exp() - 1 - log_ratio
+    return torch.expm1(log_ratio) - log_ratio  # exp(x) - 1 loses all digits of a small x
 
 
 class Algorithm(NamedTuple):

@@ -41,7 +41,7 @@ from trainers import checkpoint, lora, lora_layers, weights
 from trainers.batches import Pack
 from trainers.layout import Layout
 from trainers.lora import Lora
-from trainers.losses import Loss, Sft
+from trainers.losses import SFT, Loss
 from trainers.micro import Micro, collate
 from trainers.model import CUDA, build, freeze, release, transformer_config, with_optimizer
 from trainers.routers import Routers
@@ -52,8 +52,6 @@ warnings.filterwarnings("ignore", module=r"megatron\.|torch\.distributed")
 warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf Tensor")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-SFT = Sft()
-
 
 class NotFinite(ArithmeticError):
     """A loss or gradient is NaN or infinite; the weights were not changed."""
@@ -177,7 +175,7 @@ class Worker:
         sequences (conversations with a target), seconds, aux_loss, expert_load ({layer: share of the assignments that each expert
         got}), and those of the loss.
 
-        Raises NotFinite before any weight was changed.
+        Raises NotFinite, and what the loss raises (`Loss.check`), before any weight was changed.
         """
         start = time.perf_counter()
         batch = self._batch(micros)
@@ -193,16 +191,17 @@ class Worker:
         mean = seen.pop("loss") / whole
         if not math.isfinite(mean):
             raise NotFinite(f"loss is {mean}")
-        norm = self._update(lr)
+        shown = {name: v if name.endswith("_max") else v / max(targets, 1.0) for name, v in seen.items()}
+        loss.check(shown, int(targets))
         return {
             "loss": mean,
-            "grad_norm": norm,
+            "grad_norm": self._update(lr),
             "lr": lr,
             "tokens": int(tokens),
             "targets": int(targets),
             "sequences": int(sequences),
             "seconds": time.perf_counter() - start,
-            **{name: v if name.endswith("_max") else v / max(targets, 1.0) for name, v in seen.items()},
+            **shown,
             **self._routers.metrics(len(batch), bool(self.args.aux_loss), lambda load: self._reduce(load, everywhere=True)),
         }
 

@@ -134,8 +134,8 @@ def ours(job: Job) -> dict[str, Any]:
             return await super()._run(token_ids, params | {"ignore_eos": True}, form, label)
 
     total = job.warm + job.steps + 1  # nothing is published after the last, so that it is no step like the others
-    context = 1024
-    config = load(["preset=smoke", f"rl.updates={total}", f"rl.queries={len(job.prompts)}", f"rl.group={GROUP}", f"rl.lr={LR}"])
+    context = 4096  # of a pack, as in preset=laptop
+    config = load(["preset=smoke", "rl.temperature=1", f"rl.updates={total}", f"rl.queries={len(job.prompts)}", f"rl.group={GROUP}", f"rl.lr={LR}"])
     config.trainer.context, config.trainer.micro_batch, config.trainer.dtype = context, 1, "float32"
     config.trainer.lr, config.trainer.steps, config.trainer.warmup, config.trainer.checkpoint_every = LR, total, 0, total + 1
     if job.ranks > 1:
@@ -147,15 +147,15 @@ def ours(job: Job) -> dict[str, Any]:
             with Local(job.threads) if job.ranks == 1 else RayGroup(job.ranks, job.threads) as group:
                 group.setup(Setup(job.base, Layout(job.ranks, ep=job.ranks), context=context))
                 source = Asked(EnginePool([engine]), runner, job.base, job.prompts, GROUP, job.answer, distinct, meter.playing)
-                stream = Rollouts(source, group, config, Path(scratch) / "weights")
+                stream = Rollouts(source, group, config, PolicyLoss("grpo"), Path(scratch) / "weights")
 
                 def on_step(row: dict[str, Any]) -> None:
                     said.append(row)
-                    meter.lap(row["targets"], row["tokens"], publish=row.get("seconds/publish", 0.0), compare=row["seconds/compare"])
+                    meter.lap(row["targets"], row["tokens"], publish=row.get("seconds/publish", 0.0), compare=row.get("seconds/compare", 0.0))
 
                 runner.run(engine.ready())
                 meter.start()
-                train(group, stream, config.trainer, Path(scratch) / "checkpoints", on_step, loss=PolicyLoss("grpo"))
+                train(group, stream, config.trainer, Path(scratch) / "checkpoints", on_step)
         finally:
             runner.run(engine.shutdown())
     return {"steps": [asdict(s) for s in meter.steps[job.warm : -1]], "mismatch": max(row["mismatch/mean"] for row in said)}

@@ -58,11 +58,11 @@ def measure(trainer: Sequence[np.ndarray], engine: Sequence[np.ndarray]) -> Mism
         return Mismatch(float(size.mean()), float(size.max()), float((np.expm1(d) - d).mean()), float(np.exp(size.max())), len(d))
 
 
-def check(found: Mismatch, bound: float, when: str) -> None:
+def check(found: Mismatch, bound: float) -> None:
     """Raises Disagreement when the mean is above `bound`, or no number."""
     if not found.mean <= bound:
         raise Disagreement(
-            f"{when}: engine and trainer disagree beyond rl.max_mismatch={bound:g} on what the engine sampled: {found}. Nothing was trained on it. "
+            f"rl: engine and trainer disagree beyond rl.max_mismatch={bound:g} on what the engine sampled: {found}. Nothing was trained on it. "
             "Either the engine does not serve the trainer's weights, or the two compute in different precision (engine.dtype, trainer.dtype)"
         )
 

@@ -127,12 +127,12 @@ def _to_the_end(
     source.restore(None)
     group, state = launch.start(setup, checkpoints, trainer.threads)
     with group:
-        stream = Rollouts(source, group, config, stage.folder / "weights", f"-restart-{attempt}" if attempt else "", stop)
+        stream = Rollouts(source, group, config, loss, stage.folder / "weights", f"-restart-{attempt}" if attempt else "", stop)
         if state:
             print(f"rl: taking up again after update {state['data']['update']} of {settings.updates}", flush=True)
         begun, steps = state["step"] if state else 0, stage.folder / "steps.jsonl"
         with Curve(steps, begun, trainer.steps, tracker, "rl", None, BESIDE_THE_BAR) as curve, first_signal_asks(stop.ask):
-            train(group, stream, trainer, checkpoints, curve, state, loss, stop=stream.asked_to_stop)
+            train(group, stream, trainer, checkpoints, curve, state, stop=stream.asked_to_stop)
         if stop.asked():
             raise stopped(stop, stage)
         export(group, setup, stage.folder)

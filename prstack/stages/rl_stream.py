@@ -4,9 +4,10 @@ Of one update:
 
 1. Its rollouts are played (or read), and lie on disk.
 2. Their episodes, in an order of the update's own, are dealt to `minibatches` parts; each part becomes packs, and those a batch.
-3. The trainer's log-probabilities of what was sampled are held against the engine's. Of the same weights they must agree (`rl.max_mismatch`),
-   before anything is trained on them.
-4. The loop takes a step over each batch. A rollout is in one batch, once.
+3. The loop takes a step over each batch. A rollout is in one batch, once.
+4. In the first of them the trainer has the weights that have sampled: its log-probabilities are held against the engine's, and must agree
+   (`rl.max_mismatch`), before that step changes a weight (`Loss.check`). What the trainer is to say of all batches first, as π_old with
+   `recompute`, comes of a pass before the steps, and is then compared there.
 5. Then the weights are published, and the engines serve them before the next query is asked.
 
 Checkpoints are written between updates alone, so that a run that is taken up again begins with 1, with the weights and the query at which
@@ -21,6 +22,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from prstack.stages.rl_rollouts import Players, Replayed
 from prstack.stages.stopping import Stop
 from trainers.batches import Batch, Pack, at_tokens, deal, filler
 from trainers.launch import Group
+from trainers.policy import PolicyLoss
 
 RECOMPUTE = "recompute"
 STOPPING = "play is broken off, an update whose steps have begun ends, and a checkpoint is written"
@@ -43,11 +46,14 @@ class Rollouts:
     """Implements `trainers.loop.Stream`. `folder` is where weights are published; `label` makes their versions this session's own. With `stop`
     asked, the source breaks off what its engines do."""
 
-    def __init__(self, source: Players | Replayed, group: Group, config: Config, folder: Path, label: str = "", stop: Stop | None = None):
+    def __init__(
+        self, source: Players | Replayed, group: Group, config: Config, loss: PolicyLoss, folder: Path, label: str = "", stop: Stop | None = None
+    ):
         self.update = 0
         """Updates that were made."""
         self._source, self._group, self._config, self._settings, self._folder, self._label = source, group, config, config.rl, folder, label
-        self._bound = config.rl.max_mismatch or mismatch.BOUNDS[config.trainer.dtype]
+        self._loss = loss
+        self._bound = (config.rl.max_mismatch or mismatch.BOUNDS[config.trainer.dtype]) if source.live else 0.0
         self._stop = stop or Stop("rl", STOPPING)
         self._begun = False
         self._waiting: list[Batch] = []
@@ -77,6 +83,8 @@ class Rollouts:
     def after_step(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """What is to be said of the update's rollouts goes with its first step; after its last one the weights are published."""
         said, self._said = self._said, {}
+        if said and "mismatch/mean" not in said:
+            said |= self._shown(self._loss.mismatch(metrics, metrics["targets"]))
         if not self._waiting:
             self.update += 1
             if self.update < self._settings.updates and not self._stop.asked():
@@ -121,7 +129,7 @@ class Rollouts:
             self.publish()
 
     def _prepare(self, update: int) -> list[Batch]:
-        """The batches of an update, in the order of its steps. Raises mismatch.Disagreement."""
+        """The batches of an update, in the order of its steps. Raises mismatch.Disagreement, with `recompute`; else the first step does."""
         groups, said = self._source.rollouts(update)
         episodes = [sequence(r) for g in groups for r in g.rollouts if r.used]
         order = shuffled(len(episodes), self._config.seed, update)
@@ -129,31 +137,38 @@ class Rollouts:
         trainer = self._config.trainer
         packs = [packed(part, trainer.micro_batch * self._group.dp, trainer.context) for part in parts]
         some = next(p for part in packs for p in part)
-        batches = [Batch(deal(part or [filler(some)], trainer.micro_batch, self._group.dp), self._source.epoch) for part in packs]
+        batches = [Batch(deal(part or [filler(some)], trainer.micro_batch, self._group.dp), self._source.epoch, self._loss) for part in packs]
+        self._said = said | {"episodes/used": len(episodes)}
         start = time.perf_counter()
-        found = self._compare(batches)
-        self._said = said | found.log() | {"seconds/compare": time.perf_counter() - start, "episodes/used": len(episodes)}
-        if self._source.live:
-            mismatch.check(found, self._bound, f"rl: update {update}")
-            if found.max_ratio > mismatch.RATIO_ALARM and trainer.dtype == "float32":
-                print(f"rl: update {update}: a token differs much between engine and trainer: {found}", flush=True)
+        if self._settings.old_logprobs == RECOMPUTE:
+            found = self._recompute(batches)
+            self._said |= self._shown(found)
+            if self._bound:
+                mismatch.check(found, self._bound)
+        else:
+            batches[0].loss = replace(self._loss, max_mismatch=self._bound)
+        for batch in batches if self._settings.kl else []:
+            for pack, reference in self._said_of(batch, reference=True):
+                pack.extra["ref_logprobs"] = reference
+        self._said["seconds/compare"] = time.perf_counter() - start
         return batches
 
-    def _compare(self, batches: Sequence[Batch]) -> mismatch.Mismatch:
-        """The trainer's log-probabilities beside the engine's. With `recompute`, the trainer's become π_old, and every token gets its weight; with
-        `rl.kl`, every token gets those of the model that training began with."""
+    def _shown(self, found: mismatch.Mismatch) -> dict[str, float]:
+        """What is said of engine and trainer, with a line of its own where a token stands out."""
+        if self._bound and found.max_ratio > mismatch.RATIO_ALARM and self._config.trainer.dtype == "float32":
+            print(f"rl: a token differs much between engine and trainer: {found}", flush=True)
+        return found.log()
+
+    def _recompute(self, batches: Sequence[Batch]) -> mismatch.Mismatch:
+        """The trainer's log-probabilities beside the engine's. They become π_old, and every token gets its weight."""
         trainer, engine = [], []
         for batch in batches:
             for pack, now in self._said_of(batch):
                 then, learned = pack.extra["old_logprobs"], pack.loss_mask == 1
                 trainer.append(now[learned])
                 engine.append(then[learned])
-                if self._settings.old_logprobs == RECOMPUTE:
-                    weights = np.where(learned, mismatch.truncated(now, then, self._settings.tis_cap), 0).astype(np.float32)
-                    pack.extra |= {"old_logprobs": now, "weights": weights}
-            if self._settings.kl:
-                for pack, reference in self._said_of(batch, reference=True):
-                    pack.extra["ref_logprobs"] = reference
+                weights = np.where(learned, mismatch.truncated(now, then, self._settings.tis_cap), 0).astype(np.float32)
+                pack.extra |= {"old_logprobs": now, "weights": weights}
         return mismatch.measure(trainer, engine)
 
     def _said_of(self, batch: Batch, reference: bool = False) -> Iterator[tuple[Pack, np.ndarray]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from prstack.rl.mismatch import Disagreement
 from prstack.rl.samples import Rollout, Turn, attach, write_rollouts
@@ -13,6 +14,11 @@ from prstack.stages.rl_stream import Rollouts, packed
 from prstack.store.published import Published
 from prstack.types import Persona, Step, Trajectory
 from tests.stages.rl_common import configured
+from trainers.batches import at_labels, labels_of
+from trainers.losses import IGNORE
+from trainers.policy import PolicyLoss
+
+LOSS = PolicyLoss(temperature=0.5)
 
 
 def rollout(task, n, reward, update=1, tokens=6, ends="finished", version="initial"):
@@ -41,6 +47,17 @@ class Ranks:
         off = -3.0 if reference else self.off
         rows = lambda p: [*((p.extra["old_logprobs"] + off * p.loss_mask)[1:]).tolist(), 0.0]  # noqa: E731 - at the position before
         return [[[rows(p) for p in micro] for micro in share] for share in shares]
+
+    def step(self, batch):
+        """The metrics of a step over it, from the loss that it brings, in one piece."""
+        said = {n: np.concatenate([at_labels(p, p.extra[n]) for p in packs_of(batch)]) for n in packs_of(batch)[0].extra}
+        said["mask"] = np.concatenate([labels_of(p) != IGNORE for p in packs_of(batch)])
+        said = {n: torch.from_numpy(v).float() for n, v in said.items()}
+        targets = int(said["mask"].sum())
+        _, found = batch.loss((said["old_logprobs"] + self.off) * said["mask"], said)
+        metrics = {n: float(v) if n.endswith("_max") else float(v) / targets for n, v in found.items()}
+        batch.loss.check(metrics, targets)
+        return metrics | {"targets": targets}
 
     def publish(self, folder, version, bucket_mb):
         folder.mkdir(parents=True)
@@ -75,7 +92,7 @@ def dump(tmp_path):
 def stream(dump, ranks, *overrides, label=""):
     config = configured(*overrides)
     source = Source(config, dump)
-    return Rollouts(source, ranks, config, dump.parent / "weights", label), source
+    return Rollouts(source, ranks, config, LOSS, dump.parent / "weights", label), source
 
 
 def packs_of(batch):
@@ -112,10 +129,11 @@ def test_minibatches_share_the_episodes_out(dump):
     first, second = next(s), next(s)
     assert sorted(learned(first) + learned(second)) == whole and learned(first) and learned(second)
     # What is said of the update goes with its first step; weights are published after its last.
-    s, source = stream(dump, Ranks(), "rl.minibatches=2")
-    next(s)
-    assert {"reward", "mismatch/mean"} <= s.after_step({}).keys() and not source.served
-    next(s)
+    ranks = Ranks()
+    s, source = stream(dump, ranks, "rl.minibatches=2")
+    first = next(s)
+    assert {"reward", "mismatch/mean"} <= s.after_step(ranks.step(first)).keys() and not source.served
+    assert first.loss.max_mismatch == 1e-4 and next(s).loss.max_mismatch == 0, "after a step the weights are others than have sampled"
     said = s.after_step({})
     assert source.served == ["update-1"] and said["update"] == 1 and "reward" not in said and "seconds/publish" in said
     assert s.steps(1.0) == 6
@@ -125,16 +143,14 @@ def test_weights_are_published_after_every_update_but_the_last_and_older_ones_re
     ranks = Ranks()
     s, source = stream(dump, ranks)
     for _ in range(3):
-        next(s)
-        s.after_step({})
+        s.after_step(ranks.step(next(s)))
     assert source.served == ranks.published == ["update-1", "update-2"]
     assert [p.name for p in (dump.parent / "weights").iterdir()] == ["update-2"]
 
 
 def test_what_is_taken_up_again_publishes_the_checkpoints_weights_first(dump):
     s, _ = stream(dump, Ranks())
-    next(s)
-    s.after_step({})
+    s.after_step(Ranks().step(next(s)))
     state = json.loads(json.dumps(s.state()))
     again, source = stream(dump, Ranks(), label="-restart-1")
     again.restore(state)
@@ -146,17 +162,30 @@ def test_what_is_taken_up_again_publishes_the_checkpoints_weights_first(dump):
     assert source.served == ["update-0"]
 
 
-def test_engine_and_trainer_that_disagree_stop_it_before_a_step(dump):
-    s, _ = stream(dump, Ranks(off=5e-5))
-    next(s)
-    assert s.after_step({})["mismatch/mean"] == pytest.approx(5e-5, rel=0.01)
-    with pytest.raises(Disagreement, match=r"update 1: engine and trainer disagree beyond rl\.max_mismatch=0\.0001"):
-        next(stream(dump, Ranks(off=1e-3))[0])
-    next(stream(dump, Ranks(off=1e-3), "rl.max_mismatch=0.01")[0])
-    config = configured()
-    replay = Rollouts(Replayed(config, dump), Ranks(off=1e-3), config, dump.parent / "none")
-    next(replay)  # weights of another course: said, not stopped
-    assert replay.after_step({})["mismatch/mean"] == pytest.approx(1e-3, rel=0.01) and not (dump.parent / "none").exists()
+@pytest.mark.parametrize("recompute", [False, True])
+def test_engine_and_trainer_that_disagree_stop_it_before_a_step(dump, recompute):
+    how = ["rl.updates=1", *(["rl.old_logprobs=recompute"] if recompute else [])]
+
+    def first_step(off, *overrides):
+        ranks = Ranks(off=off)
+        s, _ = stream(dump, ranks, *how, *overrides)
+        said = s.after_step(ranks.step(next(s)))
+        assert bool(ranks.asked) == recompute, "no pass of its own"
+        return said
+
+    said = first_step(5e-5)
+    assert said["mismatch/mean"] == pytest.approx(5e-5, rel=0.01) == said["mismatch/largest"]
+    assert said["mismatch/kl"] == pytest.approx(5e-5**2 / 2, abs=1e-9) and said["mismatch/max_ratio"] == pytest.approx(1 + 5e-5, rel=1e-6)
+    with pytest.raises(Disagreement, match=r"engine and trainer disagree beyond rl\.max_mismatch=0\.0001"):
+        first_step(1e-3)
+    first_step(1e-3, "rl.max_mismatch=0.01")
+
+
+def test_weights_of_another_course_are_said_and_stop_nothing(dump):
+    config, ranks = configured(), Ranks(off=1e-3)
+    replay = Rollouts(Replayed(config, dump), ranks, config, LOSS, dump.parent / "none")
+    said = replay.after_step(ranks.step(next(replay)))
+    assert said["mismatch/mean"] == pytest.approx(1e-3, rel=0.01) and not (dump.parent / "none").exists()
 
 
 def test_recomputed_probabilities_replace_the_engines_and_bring_a_weight(dump):
@@ -172,7 +201,7 @@ def test_recomputed_probabilities_replace_the_engines_and_bring_a_weight(dump):
 def test_a_reference_is_asked_only_when_its_divergence_has_a_weight(dump):
     ranks = Ranks(dp=2)
     plain, with_reference = learned(next(stream(dump, ranks)[0])), learned(next(stream(dump, ranks, "rl.kl=0.01")[0]))
-    assert len(ranks.asked) == 3 and [row[:3] for row in with_reference] == plain
+    assert len(ranks.asked) == 1 and [row[:3] for row in with_reference] == plain
     assert [row[3] for row in with_reference] == pytest.approx([row[2] - 3.0 for row in plain])
 
 

@@ -16,6 +16,7 @@ from tests.stages.rl_common import configured
 from tests.stages.test_rl_stream import Ranks, Source, dump, packs_of  # noqa: F401 - a fixture
 from trainers.launch import RankLost
 from trainers.loop import train
+from trainers.policy import PolicyLoss
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ class Trained(Ranks):
         self.steps += 1
         if self.steps == self.signals:
             os.kill(os.getpid(), signal.SIGTERM)
-        return {"loss": 1.0, "tokens": 1, "seconds": 1.0}
+        return {"loss": 1.0, "tokens": 1, "targets": 1, "seconds": 1.0, "distance": 0.0, "distance_max": 0.0, "approx_kl": 0.0}
 
     def save(self, folder, state, keep):
         self.saved.append(state)
@@ -109,7 +110,7 @@ def trained(dump, stop, ranks, hangs=0):  # noqa: F811
     config = configured("rl.minibatches=2", "trainer.steps=6", "trainer.checkpoint_every=6")
     with StoppingRunner(stop) as runner, first_signal_asks(stop.ask):
         source, seen = Playing(config, dump, runner, hangs), []
-        stream = Rollouts(source, ranks, config, dump.parent / "weights", stop=stop)
+        stream = Rollouts(source, ranks, config, PolicyLoss(), dump.parent / "weights", stop=stop)
         if hangs:
             soon()
         train(ranks, stream, config.trainer, dump.parent, seen.append, stop=stream.asked_to_stop)
@@ -144,7 +145,7 @@ def test_a_broken_off_coroutine_without_a_request_is_an_error(dump, stop):  # no
         source = Playing(config, dump, runner)
         source.rollouts = lambda update: runner.run(_cancelled())
         with pytest.raises(asyncio.CancelledError):
-            next(Rollouts(source, Ranks(), config, dump.parent / "weights", stop=stop))
+            next(Rollouts(source, Ranks(), config, PolicyLoss(), dump.parent / "weights", stop=stop))
 
 
 async def _cancelled():

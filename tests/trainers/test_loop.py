@@ -224,7 +224,7 @@ def test_a_stream_follows_the_model_before_each_checkpoint(tmp_path: Path) -> No
 
         def __next__(self) -> Batch:
             self.played += 1
-            return Batch([[[self.played]]], 0)
+            return Batch([[[self.played]]], 0, PolicyLoss())
 
         def after_step(self, metrics: dict) -> dict:
             happened.append(("after", metrics["step"]))
@@ -238,7 +238,7 @@ def test_a_stream_follows_the_model_before_each_checkpoint(tmp_path: Path) -> No
 
     seen: list[dict] = []
     config = TrainerConfig(epochs=1.0, checkpoint_every=1)
-    train(Ranks(), Rollouts(), config, tmp_path, seen.append, {"step": 1, "data": {"played": 7}}, PolicyLoss())
+    train(Ranks(), Rollouts(), config, tmp_path, seen.append, {"step": 1, "data": {"played": 7}})
     assert happened == [("step", [[[8]]]), ("after", 2), ("save", {"step": 2, "data": {"played": 8}, "steps": 2})]
     assert seen[0]["reward"] == 0.5 and seen[0]["step"] == 2
 

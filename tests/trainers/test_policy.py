@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from prstack.errors import UserError
+from prstack.rl.mismatch import Disagreement
 from tests.trainers import _episodes as paper
 from tests.trainers.models import make
 from trainers import reference
@@ -100,6 +101,15 @@ def test_each_algorithm_is_trl_s(tmp_path: Path) -> None:
         assert_same(loss, value, grads)
 
 
+def test_a_batch_that_other_weights_have_sampled_is_refused_before_its_step() -> None:
+    metrics = {"distance": 2e-4, "distance_max": 0.7, "approx_kl": 1e-7}
+    PolicyLoss().check(metrics, 10)
+    PolicyLoss(max_mismatch=3e-4).check(metrics, 10)
+    PolicyLoss(max_mismatch=1e-4).check(metrics, 0)
+    with pytest.raises(Disagreement, match=r"beyond rl\.max_mismatch=0\.0001.*mean .Δ log p. 2\.00e-04, largest 7\.00e-01, KL 1\.00e-07, largest ratio 2\.01"):
+        PolicyLoss(max_mismatch=1e-4).check(metrics, 10)
+
+
 # --- in the trainer --------------------------------------------------------------------------------------------------
 LOSS = PolicyLoss("gspo", clip_low=0.05, clip_high=0.08, kl_coef=0.3, entropy_coef=0.2, temperature=0.8)
 """Everything that reaches beyond a token: episodes, entropy, a reference, a temperature."""
@@ -185,3 +195,16 @@ def test_what_is_filled_up_counts_for_nothing() -> None:
         said, logprobs = micro.said(), torch.randn(len(micro.segment))
         values, _ = LOSS(logprobs, said | {"entropy": torch.ones(len(logprobs))})
         assert values[said["mask"] == 0].abs().max() == 0 < values.abs().max()
+
+
+@pytest.mark.slow
+def test_a_refused_step_leaves_the_weights_and_the_group_goes_on(local, pair, tmp_path: Path) -> None:
+    make("qwen3_moe", tmp_path, tie_word_embeddings=True)
+    for group, layout in ((local, Layout()), (pair, Layout(2, ep=2))):
+        group.setup(Setup(str(tmp_path), layout))
+        packs = deal(PACKS, 1, group.dp)
+        before = group.forward(packs)
+        with pytest.raises(Disagreement, match=r"mean .Δ log p."):
+            group.step(packs, lr=1e-2, loss=PolicyLoss(max_mismatch=1e-4))
+        assert group.forward(packs) == before
+        assert group.step(packs, lr=1e-2, loss=PolicyLoss())["distance"] > 1e-4 and group.forward(packs) != before
