@@ -62,6 +62,8 @@ class VLLMEngine:
         self.model_dir = Path(model_dir)
         self.name = f"vllm:{self.settings.model}"
         self.weight_version = INITIAL_WEIGHTS
+        self.update_seconds: dict[str, float] = {}
+        """Of the last update of the weights (`WeightUpdate.load_folder`)."""
         self.renderer = renderer(self.model_dir, self.settings.chat_template)
         self._check_context()
         self._ids = itertools.count()
@@ -175,7 +177,7 @@ class VLLMEngine:
         weights must serve nobody."""
         try:
             await self._llm.pause_generation(mode="abort", clear_cache=True)  # ends what callers have given up, and empties the prefix cache
-            await self._llm.collective_rpc("load_folder", args=(str(folder), weight_update.is_tied(self.model_dir), checksums))
+            ranks = await self._llm.collective_rpc("load_folder", args=(str(folder), weight_update.is_tied(self.model_dir), checksums))
             await self._llm.resume_generation()
         except BaseException as e:
             self._stopped = True
@@ -183,7 +185,7 @@ class VLLMEngine:
             if isinstance(e, Exception):
                 raise EngineError("engine", f"{self.name} stopped in an update to weights {version}: {e}") from e
             raise
-        self.weight_version = version
+        self.weight_version, self.update_seconds = version, ranks[0]
 
     def _check_context(self) -> None:
         config = json.loads((self.model_dir / "config.json").read_text(encoding="utf-8"))

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from prstack.errors import UserError
+from prstack.memory import give_back
 from prstack.store import published
 
 WORKER = f"{__name__}.WeightUpdate"
@@ -121,9 +123,12 @@ class Gate:
 class WeightUpdate:
     """Mixed into vLLM's worker class, whose attributes are `model_runner` and `vllm_config`."""
 
-    def load_folder(self, folder: str, tied: bool, checksums: dict[str, str] | None = None) -> None:
+    def load_folder(self, folder: str, tied: bool, checksums: dict[str, str] | None = None) -> dict[str, float]:
         """Loads the weights of a checkpoint folder into the model, no tensor with another checksum than is given. Whatever it raises,
-        the weights are then partly new, and the engine must not answer any more."""
+        the weights are then partly new, and the engine must not answer any more.
+
+        Returns seconds: `read`, of reading and checking the bytes, and `pack`, of placing them in vLLM's layouts.
+        """
         from vllm.config import set_current_vllm_config
         from vllm.model_executor.model_loader.reload import (
             finalize_layerwise_reload,
@@ -133,17 +138,20 @@ class WeightUpdate:
 
         model = self.model_runner.get_model()
         parameters = {name for name, _ in model.named_parameters()}
-        on_cpu = current_platform.is_cpu()
+        on_cpu, start, watch = current_platform.is_cpu(), time.perf_counter(), Stopwatch()
         with set_current_vllm_config(self.vllm_config):
             if on_cpu:
                 self.renew_experts(model)
             initialize_layerwise_reload(model)
-            loaded = model.load_weights((n, t) for n, t in tensors(Path(folder), checksums) if not (tied and n == OUTPUT))
+            found = watch.each(tensors(Path(folder), checksums))
+            loaded = model.load_weights((n, t) for n, t in found if not (tied and n == OUTPUT))
             finalize_layerwise_reload(model, self.vllm_config.model_config)
             if on_cpu:
                 self.renew_output(model)
         if loaded is not None and (left := sorted(parameters - set(loaded))):
             raise RuntimeError(f"{folder}: the parameter {left[0]} got no weights ({len(left)} of {len(parameters)})")
+        give_back()
+        return {"read": watch.seconds, "pack": time.perf_counter() - start - watch.seconds}
 
     def renew_experts(self, model: Any) -> None:
         """Before a reload: a fused MoE layer that has its kernel already is not packed again, so the kernel is dropped."""
@@ -160,6 +168,21 @@ class WeightUpdate:
         for module in model.modules():
             if isinstance(module, ParallelLMHead) and hasattr(module, "cpu_linear"):
                 module.quant_method.process_weights_after_loading(module)
+
+
+class Stopwatch:
+    """The seconds in which an iterator is asked for its next."""
+
+    seconds = 0.0
+
+    def each(self, items: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            start = time.perf_counter()
+            item = next(items, None)
+            self.seconds += time.perf_counter() - start
+            if item is None:
+                return
+            yield item
 
 
 def tensors(folder: Path, checksums: dict[str, str] | None = None) -> Iterator[tuple[str, Any]]:

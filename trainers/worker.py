@@ -36,6 +36,7 @@ from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 from torch import Tensor
 
 from prstack.errors import UserError
+from prstack.memory import give_back
 from prstack.store.published import Published
 from trainers import checkpoint, lora, lora_layers, weights
 from trainers.batches import Pack
@@ -358,7 +359,9 @@ class Worker:
     # --- files ---------------------------------------------------------------------------------------------------
     def save(self, folder: str, state: dict[str, Any], keep: int) -> str:
         """Writes a checkpoint; returns its folder."""
-        return str(checkpoint.save(folder, self.model, self.optimizer, self.spec, state | {"lora": lora.said(self.args.lora)}, keep))
+        saved = checkpoint.save(folder, self.model, self.optimizer, self.spec, state | {"lora": lora.said(self.args.lora)}, keep)
+        give_back()
+        return str(saved)
 
     def load(self, path: str) -> dict[str, Any]:
         """Takes up a checkpoint; returns the state it was saved with."""

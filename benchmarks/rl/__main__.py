@@ -8,8 +8,8 @@
 `cpu_s_per_trained_token_vs_trl`: CPU seconds of making answers and of the rest of a step, over the tokens of each, TRL's over ours;
 `cpu_s_per_step_vs_trl`: of both. `publish_pause_share`: the share of a step in which engines wait for weights.
 
-`publish_over_memcpy`: seconds from the request to publish until a vLLM engine serves the new weights, over the seconds in which one thread
-copies as many bytes in memory; the median of several rounds. Memory is what the trainer's process and the engine's have more at any moment of
+`publish_over_memcpy`: seconds from the request to publish until a vLLM engine serves the new weights, without those in which vLLM packs them into
+layouts of its own, over the seconds in which one thread copies as many bytes in memory; the median of several rounds. Memory is what the trainer's process and the engine's have more at any moment of
 a publish than before the first; pages of files that are mapped count only while they are.
 """
 
@@ -56,14 +56,16 @@ def publishing(base: Path, scratch: Path, quick: bool) -> dict[str, Figure]:
     """Weights on their way to an engine."""
     bucket = 8 if quick else BUCKET_MB
     rounds = measure(base, scratch / "weights", bucket, 5 if quick else 3)
-    columns = ("round", "write s", "update s", "memcpy s", "trainer MiB more", "engine MiB more")
-    table("Publishing", columns, [(n + 1, r.write, r.update, r.memcpy, r.trainer_mb, r.engine_mb) for n, r in enumerate(rounds)])
+    columns = ("round", "write s", "update s", "of it read s", "pack s", "memcpy s", "trainer MiB more", "engine MiB more")
+    table("Publishing", columns, [(n + 1, r.write, r.update, r.read, r.pack, r.memcpy, r.trainer_mb, r.engine_mb) for n, r in enumerate(rounds)])
     middle = sorted(rounds, key=Round.over)[len(rounds) // 2]
     return {
         "publish_over_memcpy": Figure(middle.over(), 3.0, "times"),
         "publish_seconds": Figure(middle.write + middle.update, None, "s"),
         "publish_write_seconds": Figure(middle.write, None, "s"),
         "publish_update_seconds": Figure(middle.update, None, "s"),
+        "publish_read_seconds": Figure(middle.read, None, "s, of the update"),
+        "publish_pack_seconds": Figure(middle.pack, None, "s, of the update: vLLM's own layouts, not in publish_over_memcpy"),
         "memcpy_seconds": Figure(middle.memcpy, None, "s"),
         "weights_mb": Figure(middle.bytes / 2**20, None, "MiB"),
         "publish_trainer_mb": Figure(max(r.trainer_mb for r in rounds), bucket, "MiB more, at most a bucket"),

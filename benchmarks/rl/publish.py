@@ -20,12 +20,16 @@ class Round:
     bytes: int
     write: float
     update: float
+    read: float
+    """Of `update`: the engine reads and checks the bytes."""
+    pack: float
+    """Of `update`: vLLM places them in layouts of its own."""
     memcpy: float
     trainer_mb: float
     engine_mb: float
 
     def over(self) -> float:
-        return (self.write + self.update) / self.memcpy
+        return (self.write + self.update - self.pack) / self.memcpy
 
 
 def measure(base: Path, folder: Path, bucket_mb: int, rounds: int) -> list[Round]:
@@ -58,9 +62,10 @@ async def _measure(base: Path, folder: Path, bucket_mb: int, rounds: int) -> lis
                 sample = await engine.generate([1, 2, 3], Sampling(max_tokens=4))
                 assert sample.weight_version == version
                 shutil.rmtree(folder / version)
+                timed = [engine.update_seconds[name] for name in ("read", "pack")]
                 trainer_mb, engine_mb = (max(0, a - b) / 2**20 for a, b in zip(more.most, before, strict=True))
                 if n:
-                    found.append(Round(given.bytes, written - start, done - written, memcpy(given.bytes), trainer_mb, engine_mb))
+                    found.append(Round(given.bytes, written - start, done - written, *timed, memcpy(given.bytes), trainer_mb, engine_mb))
     finally:
         await engine.shutdown()
     return found

@@ -17,6 +17,7 @@ class Breaking(WeightUpdate):
     """Fails with the new weights half in place, for folders whose name says so."""
 
     def load_folder(self, folder, tied, checksums=None):
-        super().load_folder(folder, tied, checksums)
+        seconds = super().load_folder(folder, tied, checksums)
         if folder.endswith("breaking"):
             raise RuntimeError("half of it")
+        return seconds

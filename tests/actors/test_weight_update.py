@@ -222,7 +222,7 @@ async def compare(old, new, torn, faulty):
         said = {"old": await distributions(updated), "new": await distributions(fresh)}
         said["not what was published"] = await refused(updated, dataclasses.replace(new, checksum="0" * 32))
         await updated.update_weights(new.folder, new.version, new.checksum)
-        said["updated"] = await distributions(updated)
+        said["updated"], said["seconds"] = await distributions(updated), updated.update_seconds
         said["sampled"] = await updated.generate(PROMPT, Sampling(max_tokens=120))
         sample, expected = await updated.generate(PROMPT, GREEDY), await fresh.generate(PROMPT, GREEDY)
         said["samples"] = [(s.token_ids, s.logprobs, s.weight_version) for s in (sample, expected)]
@@ -259,6 +259,7 @@ def test_an_updated_engine_equals_a_fresh_one_and_needs_each_step_for_it(kind, r
         pack = Pack(ids, np.ones(len(ids), np.int8), np.array([len(ids)], np.int32))
         trainer = np.array(group.forward([[[pack]]])[0][0][0])[len(PROMPT) - 1 : -1]
     assert sampled.weight_version == "1" and np.abs(trainer - sampled.logprobs).mean() <= 1e-4
+    assert said["seconds"].keys() == {"read", "pack"} and min(said["seconds"].values()) > 0
     assert said["not what was published"][0] == "request" and "not what was published as 1" in said["not what was published"][1]
     assert said["torn"][0] == "engine" and "has other bytes than were published" in said["torn"][1]
     assert said["a torn engine"][0] == "engine" and "is dead" in said["a torn engine"][1]
