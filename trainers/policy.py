@@ -127,12 +127,13 @@ class PolicyLoss(Loss):
     def check(self, metrics: Mapping[str, float], targets: int) -> None:
         """Raises mismatch.Disagreement where the batch is not what these weights have sampled."""
         if self.max_mismatch and targets:
-            mismatch.check(self.mismatch(metrics, targets), self.max_mismatch)
+            mismatch.check(self.against_old(metrics, targets), self.max_mismatch)
 
     @staticmethod
-    def mismatch(metrics: Mapping[str, float], targets: int) -> mismatch.Mismatch:
-        """π against π_old, from a step's metrics: with π_old of the engine, and of the same weights, how far trainer and engine differ."""
-        return mismatch.Mismatch(metrics["distance"], metrics["distance_max"], metrics["approx_kl"], math.exp(metrics["distance_max"]), targets)
+    def against_old(metrics: Mapping[str, float], targets: int) -> mismatch.Mismatch:
+        """π against π_old, from a step's metrics over `targets` tokens, in nats. With π_old of an engine that has the same weights: how far trainer
+        and engine differ."""
+        return mismatch.Mismatch(metrics["distance"], metrics["distance_max"], metrics["approx_kl"], math.exp(min(metrics["distance_max"], 700.0)), targets)
 
 
 # --- algorithms ------------------------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
+
 class NotFinite(ArithmeticError):
     """A loss or gradient is NaN or infinite; the weights were not changed."""
 

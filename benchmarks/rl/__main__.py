@@ -9,8 +9,9 @@
 `cpu_s_per_step_vs_trl`: of both. `publish_pause_share`: the share of a step in which engines wait for weights.
 
 `publish_over_memcpy`: seconds from the request to publish until a vLLM engine serves the new weights, without those in which vLLM packs them into
-layouts of its own, over the seconds in which one thread copies as many bytes in memory; the median of several rounds. Memory is what the trainer's process and the engine's have more at any moment of
-a publish than before the first; pages of files that are mapped count only while they are.
+layouts of its own, over the seconds in which one thread copies as many bytes in memory; the median of several rounds. Memory is what the
+trainer's process and the engine's have more at any moment of a publish than before the first; pages of files that are mapped count only while
+they are.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ def steps(base: Path, quick: bool, cores: int) -> dict[str, Figure]:
     found, own, trl = against_trl.compare(base, queries=8, prompt=128, answer=64 if quick else 128, warm=1, steps=3 if quick else 8, cores=cores)
     per = lambda f, cpu, tokens: cpu / f.mean(tokens)  # noqa: E731
     rows = [
-        (f.job.label, f.mean("wall"), f.mean("play"), f.mean("compare"), f.mean("publish"), f.mean("cpu"), f.mean("play_cpu"), f.mean("generated"), f.mean("trained"))
+        (f.job.label, f.mean("wall"), f.mean("play"), f.mean("publish"), f.mean("cpu"), f.mean("play_cpu"), f.mean("generated"), f.mean("trained"))
         for f in found
     ]
-    table("A step, means", ("way", "wall s", "play s", "compare s", "publish s", "CPU-s", "play CPU-s", "tokens made", "tokens trained"), rows)
+    table("A step, means", ("way", "wall s", "play s", "publish s", "CPU-s", "play CPU-s", "tokens made", "tokens trained"), rows)
     made, trained = (
         per(trl, cpu(trl), tokens) / per(own, cpu(own), tokens)
         for cpu, tokens in ((lambda f: f.mean("play_cpu"), "generated"), (lambda f: f.mean("cpu") - f.mean("play_cpu"), "trained"))

@@ -4,8 +4,8 @@ Both sides start from the same checkpoint and ask the same prompts, one turn eac
 of tokens (neither side lets a sequence end earlier), the reward is the share of distinct tokens, and the loss is GRPO with token-level
 normalisation, bounds 1 − 0.2 and 1 + 0.28 and no KL, in fp32 with AdamW. Each side runs in a process of its own.
 
-Ours is the stage's own way from the second update on: publish, the engine's update with its checksum, play, comparison of trainer and engine,
-step; with the trainer on one rank with all threads and on a rank a core, of which the faster counts. TRL generates with transformers, in
+Ours is the stage's own way from the second update on: publish, the engine's update with its checksum, play, a step that compares trainer and
+engine; with the trainer on one rank with all threads and on a rank a core, of which the faster counts. TRL generates with transformers, in
 batches or by its continuous batching, on one rank with all threads or data-parallel on a rank a core; the fastest that works counts. Its vLLM
 mode is not tried: TRL 1.16 needs an accelerator for it.
 """
@@ -64,7 +64,6 @@ class Step:
     trained: int
     """Tokens that went through the training pass, prompts included."""
     publish: float = 0.0
-    compare: float = 0.0
 
 
 @dataclass(slots=True)
@@ -151,7 +150,7 @@ def ours(job: Job) -> dict[str, Any]:
 
                 def on_step(row: dict[str, Any]) -> None:
                     said.append(row)
-                    meter.lap(row["targets"], row["tokens"], publish=row.get("seconds/publish", 0.0), compare=row.get("seconds/compare", 0.0))
+                    meter.lap(row["targets"], row["tokens"], publish=row.get("seconds/publish", 0.0))
 
                 runner.run(engine.ready())
                 meter.start()

@@ -62,7 +62,7 @@ def check(found: Mismatch, bound: float) -> None:
     """Raises Disagreement when the mean is above `bound`, or no number."""
     if not found.mean <= bound:
         raise Disagreement(
-            f"rl: engine and trainer disagree beyond rl.max_mismatch={bound:g} on what the engine sampled: {found}. Nothing was trained on it. "
+            f"engine and trainer disagree beyond rl.max_mismatch={bound:g} on what the engine sampled: {found}. Nothing was trained on it. "
             "Either the engine does not serve the trainer's weights, or the two compute in different precision (engine.dtype, trainer.dtype)"
         )
 

@@ -70,7 +70,7 @@ class RLConfig:
     warmup: Natural = 2
     """Updates of linear warm-up."""
     max_mismatch: typing.Annotated[float, Check(gt=0)] | None = None
-    """Mean difference between the log-probabilities of trainer and engine on what was sampled, in nats, beyond which training stops. Default: 1e-4 in
+    """Mean difference between the log-probabilities of trainer and engine on what was sampled, in nats, beyond which training stops before the step. Default: 1e-4 in
     float32, 0.05 in bfloat16."""
     bucket_mb: Positive = 256
     """Files in which weights are handed to the engines, in MiB: the memory that this takes beside them."""

@@ -30,6 +30,7 @@ from prstack.evaluation.tasks import Task, make_tasks
 from prstack.prompts import Prompts
 from prstack.report.tracking import Tracker
 from prstack.rl.advantages import advantage
+from prstack.rl.mismatch import Disagreement
 from prstack.scoring.reward import own_terms
 from prstack.settings import Config, EngineConfig
 from prstack.stages.cluster import ray_session
@@ -132,7 +133,10 @@ def _to_the_end(
             print(f"rl: taking up again after update {state['data']['update']} of {settings.updates}", flush=True)
         begun, steps = state["step"] if state else 0, stage.folder / "steps.jsonl"
         with Curve(steps, begun, trainer.steps, tracker, "rl", None, BESIDE_THE_BAR) as curve, first_signal_asks(stop.ask):
-            train(group, stream, trainer, checkpoints, curve, state, stop=stream.asked_to_stop)
+            try:
+                train(group, stream, trainer, checkpoints, curve, state, stop=stream.asked_to_stop)
+            except Disagreement as e:
+                raise Disagreement(f"rl: update {stream.update + 1}: {e}") from e
         if stop.asked():
             raise stopped(stop, stage)
         export(group, setup, stage.folder)

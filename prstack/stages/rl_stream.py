@@ -84,7 +84,7 @@ class Rollouts:
         """What is to be said of the update's rollouts goes with its first step; after its last one the weights are published."""
         said, self._said = self._said, {}
         if said and "mismatch/mean" not in said:
-            said |= self._shown(self._loss.mismatch(metrics, metrics["targets"]))
+            said |= self._shown(self._loss.against_old(metrics, metrics["targets"]))
         if not self._waiting:
             self.update += 1
             if self.update < self._settings.updates and not self._stop.asked():

@@ -25,7 +25,7 @@ def test_k3_is_unbiased_for_the_kl_and_never_negative():
 def test_beyond_the_bound_it_stops_and_says_what_was_found():
     found = measure([np.array([-1.0, -2.0])], [np.array([-1.1, -2.0])])
     check(found, 0.06)
-    with pytest.raises(Disagreement, match=r"rl: engine and trainer disagree beyond rl\.max_mismatch=0\.04.*mean \|Δ log p\| 5\.00e-02"):
+    with pytest.raises(Disagreement, match=r"engine and trainer disagree beyond rl\.max_mismatch=0\.04.*mean \|Δ log p\| 5\.00e-02"):
         check(found, 0.04)
     with pytest.raises(Disagreement):
         check(measure([np.array([np.nan])], [np.zeros(1)]), 1e9)

@@ -122,3 +122,17 @@ def test_a_replay_without_engines_is_the_same_training(trained):
         for name in ("loss", "grad_norm", "reward", "targets", "mismatch/mean"):
             assert replayed[name] == pytest.approx(live[name], rel=1e-4, abs=1e-8), name
     assert not (other / "rl" / "weights").exists() and not (other / "rl" / "rollouts").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_disagreement_ends_it_with_its_numbers_and_nothing_is_trained(trained):
+    run, command, _ = trained
+    other = run.parent / "strict"
+    other.mkdir()
+    (other / "world").symlink_to(run / "world", target_is_directory=True)
+    process = prstack(*[f"run_dir={other}" if a.startswith("run_dir=") else a for a in command], "rl.max_mismatch=1e-12", cwd=run)
+    said, _ = process.communicate(timeout=400)
+    assert process.returncode == 2, said[-4000:]
+    assert re.search(r"rl: update 1: engine and trainer disagree beyond rl\.max_mismatch=1e-12 .*: mean \|Δ log p\| \d\.\d\de-0\d.*Nothing was trained on it", said), said[-2000:]
+    assert not curve(other) and not list((other / "rl").glob("checkpoints/step-*")) and [p.name for p in (other / "rl" / "rollouts").iterdir()] == ["update-000001.parquet"]

@@ -108,6 +108,9 @@ def test_a_batch_that_other_weights_have_sampled_is_refused_before_its_step() ->
     PolicyLoss(max_mismatch=1e-4).check(metrics, 0)
     with pytest.raises(Disagreement, match=r"beyond rl\.max_mismatch=0\.0001.*mean .Δ log p. 2\.00e-04, largest 7\.00e-01, KL 1\.00e-07, largest ratio 2\.01"):
         PolicyLoss(max_mismatch=1e-4).check(metrics, 10)
+    for far in (1e4, math.inf, math.nan):
+        with pytest.raises(Disagreement):
+            PolicyLoss(max_mismatch=1e-4).check({"distance": far, "distance_max": far, "approx_kl": far}, 10)
 
 
 # --- in the trainer --------------------------------------------------------------------------------------------------
