@@ -1,7 +1,11 @@
 """Reading and writing Hugging Face checkpoint folders, a tensor at a time.
 
 The writer fills safetensors files up to a size, in a temporary folder beside the target, and renames the folder when
-it is whole: a reader never sees half a checkpoint.
+it is whole: a reader never sees half a checkpoint. It writes tensors from where they lie, and copies none of them.
+
+Files are written here and not by safetensors' `save_file`, which refuses tensors that share memory (halves of one projection, copies of an
+expert) and begins every file anew, where what is published is faster written over a file that is there (`prstack.store.published`). The
+format is that of https://github.com/huggingface/safetensors#format; it is read with safetensors.
 """
 
 from __future__ import annotations
@@ -10,14 +14,16 @@ import json
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from prstack.errors import UserError
+from prstack.store import published
 from trainers.spec import read_config
 
 COMPANIONS = (
@@ -33,6 +39,23 @@ COMPANIONS = (
     "generation_config.json",
 )
 """Files that travel with the weights."""
+
+WRITERS = 2
+"""Threads that write what is published, and sum it."""
+
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""As safetensors names them."""
 
 _BUFFERS = re.compile(r"rotary_emb\.inv_freq$")
 
@@ -116,45 +139,78 @@ class Reader:
 
 
 class Writer:
-    """Writes a checkpoint folder: `add` each tensor, then `finish`."""
+    """Writes a checkpoint folder: `add` each tensor, then `finish`.
 
-    def __init__(self, folder: str | Path, max_shard_bytes: int = 4 << 30):
+    A tensor must stay as it is until the file that it is in has been written, with the next call that finds a file full, or `finish`.
+    """
+
+    def __init__(self, folder: str | Path, max_shard_bytes: int = 4 << 30, publishing: bool = False):
+        """`publishing`: checksums are wanted, and haste. What fills `max_shard_bytes` is then written as several files side by side, since the
+        kernel hands out a file's pages one after the other, and over the files of a spare version where there is one."""
         self.folder = Path(folder)
         self.tmp = self.folder.with_name(f".{self.folder.name}.tmp")
         shutil.rmtree(self.tmp, ignore_errors=True)
-        self.tmp.mkdir(parents=True)
-        self._max = max_shard_bytes
+        if publishing and (spare := self.folder.with_name(published.SPARE)).is_dir():
+            self._take(spare)
+        else:
+            self.tmp.mkdir(parents=True)
+        self.checksums: dict[str, str] = {}
+        """Of the tensors that lie in files, where they are wanted (`prstack.store.published`)."""
+        self.bytes = 0
+        """Of all tensors."""
+        self._max, self._publishing = max_shard_bytes, publishing
         self._buffer: dict[str, Tensor] = {}
-        self._bytes = self._total = 0
+        self._bytes = 0
         self._shards: list[list[str]] = []
 
+    def _take(self, spare: Path) -> None:
+        """The spare folder with its weights, as the files that are written first, and nothing else."""
+        os.rename(spare, self.tmp)
+        old = sorted(self.tmp.glob("*.safetensors"))
+        for n, path in enumerate(old):
+            os.rename(path, self._part(n))
+        kept = {self._part(n) for n in range(len(old))}
+        for path in self.tmp.iterdir():
+            if path not in kept:
+                path.unlink()
+
+    def _part(self, n: int) -> Path:
+        return self.tmp / f"{n}.part"
+
     def add(self, name: str, tensor: Tensor) -> None:
-        size = tensor.numel() * tensor.element_size()
-        if self._buffer and self._bytes + size > self._max:
+        if self._buffer and self._bytes + tensor.nbytes > self._max:
             self._flush()
-        self._buffer[name] = tensor.contiguous().clone()
-        self._bytes += size
-        self._total += size
+        self._buffer[name] = tensor.detach().contiguous()
+        self._bytes += tensor.nbytes
+        self.bytes += tensor.nbytes
 
     def _flush(self) -> None:
-        save_file(self._buffer, self.tmp / f"{len(self._shards)}.part", metadata={"format": "pt"})
-        self._shards.append(list(self._buffer))
+        files = _cut(self._buffer, WRITERS) if self._publishing else [self._buffer]
+        with ThreadPoolExecutor(WRITERS) as pool:
+            written = [pool.submit(save, file, self._part(n)) for n, file in enumerate(files, len(self._shards))]
+            if self._publishing:
+                self.checksums |= zip(self._buffer, pool.map(published.of_tensor, self._buffer.values()))
+            for w in written:
+                w.result()
+        self._shards += map(list, files)
         self._buffer, self._bytes = {}, 0
 
-    def finish(self, base: str | Path, config: dict[str, Any], more: dict[str, str] | None = None) -> None:
-        """Names the files, writes the index, the base's config with `config` over it (None removes a key), the base's
-        companions and `more` files with their texts, and puts the folder in its place."""
+    def finish(self, base: str | Path, config: dict[str, Any], version: str | None = None) -> None:
+        """Names the files, writes the index, the base's config with `config` over it (None removes a key) and the base's
+        companions, and puts the folder in its place. With a `version` it says what was published."""
         self._flush()
         n = len(self._shards)
+        for left in set(self.tmp.glob("*.part")) - {self._part(i) for i in range(n)}:
+            left.unlink()
         if n == 1:
-            os.rename(self.tmp / "0.part", self.tmp / "model.safetensors")
+            os.rename(self._part(0), self.tmp / "model.safetensors")
         else:
             where = {}
             for i, names in enumerate(self._shards):
                 file = f"model-{i + 1:05d}-of-{n:05d}.safetensors"
-                os.rename(self.tmp / f"{i}.part", self.tmp / file)
+                os.rename(self._part(i), self.tmp / file)
                 where |= dict.fromkeys(names, file)
-            index = {"metadata": {"total_size": self._total}, "weight_map": where}
+            index = {"metadata": {"total_size": self.bytes}, "weight_map": where}
             (self.tmp / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
         merged = {k: v for k, v in read_config(base).items() if k != "torch_dtype"} | config
         merged = {k: v for k, v in merged.items() if v is not None or k not in config}
@@ -162,11 +218,35 @@ class Writer:
         for file in COMPANIONS:
             if (Path(base) / file).is_file():
                 shutil.copyfile(Path(base) / file, self.tmp / file)
-        for file, text in (more or {}).items():
-            (self.tmp / file).write_text(text, encoding="utf-8")
+        if version is not None:
+            (self.tmp / published.INDEX).write_text(published.index(version, self.checksums), encoding="utf-8")
         old = self.folder.with_name(f".{self.folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if self.folder.exists():
             os.rename(self.folder, old)
         os.rename(self.tmp, self.folder)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def save(tensors: dict[str, Tensor], path: Path) -> None:
+    """A safetensors file of tensors in main memory, contiguous; over the file that is there, if one is."""
+    head, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, t in tensors.items():
+        head[name] = {"dtype": _DTYPES[t.dtype], "shape": list(t.shape), "data_offsets": [at, at + t.nbytes]}
+        at += t.nbytes
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "r+b" if path.exists() else "xb") as f:
+        f.write(len(text).to_bytes(8, "little") + text)
+        for t in tensors.values():
+            f.write(t.reshape(-1).view(torch.uint8).numpy())
+        f.truncate()
+
+
+def _cut(tensors: dict[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
+    """In their order, into at most so many parts of about equal size."""
+    each, before, found = max(1, sum(t.nbytes for t in tensors.values())) / parts, 0, {}
+    for name, tensor in tensors.items():
+        found.setdefault(min(int(before / each), parts - 1), {})[name] = tensor
+        before += tensor.nbytes
+    return list(found.values())

@@ -290,20 +290,15 @@ def export_hf(
     `dtype`: of the written tensors; that of the parameters by default. With a `version` the folder is one that engines can verify
     (`prstack.store.published`), which rank 0 returns.
     """
-    start, writer, size = time.perf_counter(), None, 0
-    checksums: dict[str, str] = {}
+    start, writer = time.perf_counter(), None
     for name, tensor in hf_tensors(mine, spec, place, te):
-        writer = writer or Writer(folder, max_shard_bytes)
-        tensor = (tensor.to(getattr(torch, dtype)) if dtype else tensor).contiguous()
-        if version is not None:
-            checksums[name] = published.checksum(tensor.reshape(-1).view(torch.uint8).numpy())
-        writer.add(name, tensor)
-        size += tensor.nbytes
+        writer = writer or Writer(folder, max_shard_bytes, publishing=version is not None)
+        writer.add(name, tensor.to(getattr(torch, dtype)) if dtype else tensor)
     if writer:
         kind = dtype or str(next(iter(mine.values())).dtype).removeprefix("torch.")
-        writer.finish(base, {"dtype": kind}, {} if version is None else {published.INDEX: published.index(version, checksums)})
+        writer.finish(base, {"dtype": kind}, version)
     if dist.is_initialized():
         dist.barrier()
     if not writer or version is None:
         return None
-    return Published(version, str(folder), published.digest(checksums), size, time.perf_counter() - start)
+    return Published(version, str(folder), published.digest(writer.checksums), writer.bytes, time.perf_counter() - start)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+
+from prstack.store.published import retire
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Round:
 
 
 def measure(base: Path, folder: Path, bucket_mb: int, rounds: int) -> list[Round]:
-    """Publishes the weights of a checkpoint `rounds` times, after one that does not count."""
+    """Publishes the weights of a checkpoint `rounds` times, after two that do not count: from the third on there is an old version to write over."""
     return asyncio.run(_measure(base, folder, bucket_mb, rounds))
 
 
@@ -51,7 +52,7 @@ async def _measure(base: Path, folder: Path, bucket_mb: int, rounds: int) -> lis
         with Local() as group:
             group.setup(Setup(str(base)))
             before = None
-            for n in range(rounds + 1):
+            for n in range(rounds + 2):
                 version, start = f"v{n}", time.perf_counter()
                 with Growth(this, core) as more:
                     before = before or more.least
@@ -61,10 +62,10 @@ async def _measure(base: Path, folder: Path, bucket_mb: int, rounds: int) -> lis
                     done = time.perf_counter()
                 sample = await engine.generate([1, 2, 3], Sampling(max_tokens=4))
                 assert sample.weight_version == version
-                shutil.rmtree(folder / version)
+                retire(folder, version)
                 timed = [engine.update_seconds[name] for name in ("read", "pack")]
                 trainer_mb, engine_mb = (max(0, a - b) / 2**20 for a, b in zip(more.most, before, strict=True))
-                if n:
+                if n > 1:
                     found.append(Round(given.bytes, written - start, done - written, *timed, memcpy(given.bytes), trainer_mb, engine_mb))
     finally:
         await engine.shutdown()

@@ -18,7 +18,6 @@ play, and the query is again the update's first. Nothing is published then.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from prstack.rl.samples import Tokens, balanced, sequence, shuffled
 from prstack.settings import Config
 from prstack.stages.rl_rollouts import Players, Replayed
 from prstack.stages.stopping import Stop
+from prstack.store.published import retire
 from trainers.batches import Batch, Pack, at_tokens, deal, filler
 from trainers.launch import Group
 from trainers.policy import PolicyLoss
@@ -99,7 +99,7 @@ class Rollouts:
         self.update = state["update"]
 
     def publish(self) -> dict[str, float]:
-        """The engines serve what the ranks have, under a version of its own; older weights are removed."""
+        """The engines serve what the ranks have, under a version of its own; of older weights one is left, to be written over."""
         if not self._source.live:
             return {}
         start = time.perf_counter()
@@ -107,9 +107,7 @@ class Rollouts:
         published = self._group.publish(self._folder / version, version, self._settings.bucket_mb)
         with self._broken_off():
             self._source.serve(published)
-        for old in self._folder.iterdir():
-            if old.name != version:
-                shutil.rmtree(old)
+        retire(self._folder, version)
         return {"seconds/publish": time.perf_counter() - start}
 
     @contextmanager

@@ -1,16 +1,19 @@
 """Weights that a trainer hands to engines, and how an engine knows that they arrived as they were sent.
 
     <folder>/
-        model-00001-of-….safetensors   Hugging Face names; no file above a bucket (but a tensor that is larger by itself)
-        model.safetensors.index.json   in which file a tensor is (with one file: none, and that is model.safetensors)
+        model-00001-of-….safetensors   Hugging Face names; no file above half a bucket and a tensor
+        model.safetensors.index.json   in which file a tensor is
         published.json                 version, and the checksum of each tensor
         config.json, tokenizer, …      so that the folder is a whole model, with which an engine could start
 
-1. Tensors come one by one through the weight mapping to the rank that writes, and a file is written whenever a bucket is full: beside
-   its part of the model it holds one bucket. The folder appears whole or not at all.
+1. Tensors come one by one through the weight mapping to the rank that writes, and whenever a bucket is full it is written, as files of half a
+   bucket side by side, from where the tensors lie: beside its part of the model the rank holds one bucket, of what other ranks have sent. The
+   folder appears whole or not at all.
 2. `Published.checksum`, a digest of all names and checksums, reaches the engines with the request to load, by another way than the
-   weights. Each computes the checksums of the bytes that it loads, a file in memory at a time, and dies rather than serve others.
-3. The folder stays as long as an engine may come back to ask for it: until the engines have the next version.
+   weights. Each computes the checksums of the bytes that it loads, a file mapped at a time, and dies rather than serve others.
+3. The folder stays as long as an engine may come back to ask for it: until the engines have the next version. Then its files are what the
+   version after that is written over (`retire`): memory that is there already takes the bytes more than twice as fast as memory that has to be
+   found first. So there are two versions on the disk, and one that is served is never touched.
 
 On a disk the weights pass through the page cache, which takes no memory that is not given back; under /dev/shm they lie in memory whole.
 The checksum is XXH3 of 128 bits: made for accidents, at the speed of memory, not against forgery.
@@ -19,6 +22,8 @@ The checksum is XXH3 of 128 bits: made for accidents, at the speed of memory, no
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +33,8 @@ import xxhash
 from prstack.errors import UserError
 
 INDEX = "published.json"
+SPARE = ".spare"
+"""Name of the folder beside those of versions whose files may be written over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,13 @@ class Published:
 def checksum(data: Any) -> str:
     """Of a contiguous buffer, such as a tensor's bytes."""
     return xxhash.xxh3_128_hexdigest(data)
+
+
+def of_tensor(tensor: Any) -> str:
+    """Of the bytes of a torch tensor in main memory, contiguous."""
+    import torch
+
+    return checksum(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
 def digest(tensors: dict[str, str]) -> str:
@@ -71,3 +85,15 @@ def read(folder: Path, version: str, whole: str) -> dict[str, str]:
     if digest(tensors) != whole:
         raise UserError(f"{path}: not what was published as {version}: the checksum is {digest(tensors)}, not {whole}")
     return tensors
+
+
+def retire(root: Path, serving: str) -> None:
+    """To be called when all engines serve the version in the folder `serving` of `root`: another version there becomes the spare one, and
+    what else there is goes."""
+    for old in sorted(root.iterdir()):
+        if old.name in (serving, SPARE):
+            continue
+        if (old / INDEX).is_file() and not (root / SPARE).exists():
+            os.rename(old, root / SPARE)
+        else:
+            shutil.rmtree(old)
