@@ -27,7 +27,10 @@ class Round:
     """Of `update`: vLLM places them in layouts of its own."""
     memcpy: float
     trainer_mb: float
+    """Memory of its own; so of the engine."""
     engine_mb: float
+    engine_mapped_mb: float
+    """Pages of the files that the engine has mapped: the page cache's, which takes them back when they are needed."""
 
     def over(self) -> float:
         return (self.write + self.update - self.pack) / self.memcpy
@@ -64,9 +67,9 @@ async def _measure(base: Path, folder: Path, bucket_mb: int, rounds: int) -> lis
                 assert sample.weight_version == version
                 retire(folder, version)
                 timed = [engine.update_seconds[name] for name in ("read", "pack")]
-                trainer_mb, engine_mb = (max(0, a - b) / 2**20 for a, b in zip(more.most, before, strict=True))
+                (trainer_mb, _), (engine_mb, mapped_mb) = ((np.subtract(a, b).clip(0) / 2**20).tolist() for a, b in zip(more.most, before, strict=True))
                 if n > 1:
-                    found.append(Round(given.bytes, written - start, done - written, *timed, memcpy(given.bytes), trainer_mb, engine_mb))
+                    found.append(Round(given.bytes, written - start, done - written, *timed, memcpy(given.bytes), trainer_mb, engine_mb, mapped_mb))
     finally:
         await engine.shutdown()
     return found
@@ -84,17 +87,18 @@ def memcpy(size: int) -> float:
 
 
 class Growth:
-    """The resident memory of processes while the context is open: `least` at its beginning, `most` at any moment; bytes."""
+    """What processes hold while the context is open, as (bytes of their own, bytes of files that are mapped): `least` at its beginning, `most` of each
+    at any moment."""
 
     def __init__(self, *processes: psutil.Process, every: float = 0.01):
         self._processes, self._every = processes, every
-        self.least = self.most = [p.memory_info().rss for p in processes]
+        self.least = self.most = [held(p) for p in processes]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def _watch(self) -> None:
         while not self._stop.wait(self._every):
-            self.most = [max(a, p.memory_info().rss) for a, p in zip(self.most, self._processes, strict=True)]
+            self.most = [tuple(map(max, a, held(p))) for a, p in zip(self.most, self._processes, strict=True)]
 
     def __enter__(self) -> Growth:
         self._thread.start()
@@ -103,3 +107,10 @@ class Growth:
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
+
+
+def held(process: psutil.Process) -> tuple[int, int]:
+    """Resident bytes of a process of its own, and of files that it has mapped; what is shared memory is its own."""
+    lines = (line.split() for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith("Rss"))
+    found = {name.rstrip(":"): int(kib) * 1024 for name, kib, _ in lines}
+    return found["RssAnon"] + found["RssShmem"], found["RssFile"]
