@@ -11,6 +11,7 @@ from prstack.rl.mismatch import Disagreement
 from prstack.rl.samples import Rollout, Turn, attach, write_rollouts
 from prstack.stages.rl_rollouts import Replayed, mark_advantages, numbers
 from prstack.stages.rl_stream import Rollouts, packed
+from prstack.store import published
 from prstack.store.published import Published
 from prstack.types import Persona, Step, Trajectory
 from tests.stages.rl_common import configured
@@ -61,6 +62,7 @@ class Ranks:
 
     def publish(self, folder, version, bucket_mb):
         folder.mkdir(parents=True)
+        (folder / published.INDEX).write_text(version)
         self.published.append(version)
         return Published(version, str(folder), f"sum of {version}", 10, 0.1)
 
@@ -139,13 +141,13 @@ def test_minibatches_share_the_episodes_out(dump):
     assert s.steps(1.0) == 6
 
 
-def test_weights_are_published_after_every_update_but_the_last_and_older_ones_removed(dump):
+def test_weights_are_published_after_every_update_but_the_last_and_one_older_version_stays_to_be_written_over(dump):
     ranks = Ranks()
     s, source = stream(dump, ranks)
     for _ in range(3):
         s.after_step(ranks.step(next(s)))
     assert source.served == ranks.published == ["update-1", "update-2"]
-    assert [p.name for p in (dump.parent / "weights").iterdir()] == ["update-2"]
+    assert {p.name: (p / published.INDEX).read_text() for p in (dump.parent / "weights").iterdir()} == {"update-2": "update-2", published.SPARE: "update-1"}
 
 
 def test_what_is_taken_up_again_publishes_the_checkpoints_weights_first(dump):
