@@ -44,6 +44,7 @@ def test_nothing_is_copied(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", _DTYPES, ids=str)
 def test_a_file_is_what_safetensors_reads_and_writes(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors = {"b": torch.arange(6).reshape(2, 3).to(dtype), "ä": torch.tensor(1).to(dtype), "none": torch.zeros(0, 2).to(dtype)}
+    assert all(published.of_tensor(t) == published.checksum(t.reshape(-1).view(torch.uint8).numpy().tobytes()) for t in tensors.values())
     save(tensors, tmp_path / "ours")
     save_file(tensors, tmp_path / "theirs", metadata={"format": "pt"})
     for name in ("ours", "theirs"):
