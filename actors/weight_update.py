@@ -21,7 +21,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,6 @@ from prstack.store import published
 
 WORKER = f"{__name__}.WeightUpdate"
 """vLLM's `worker_extension_cls`."""
-READERS = 2
-"""Threads that check the bytes of a file; they wait for pages as much as they compute."""
 OUTPUT = "lm_head.weight"
 INDEX = "model.safetensors.index.json"
 
@@ -189,16 +186,13 @@ class Stopwatch:
 
 
 def tensors(folder: Path, checksums: dict[str, str] | None = None) -> Iterator[tuple[str, Any]]:
-    """Names and tensors of a checkpoint folder, memory-mapped, a file at a time. Raises RuntimeError for one with another checksum than is
-    given, before any tensor of its file."""
+    """Names and tensors of a checkpoint folder, memory-mapped. Raises RuntimeError for one with another checksum than is given."""
     from safetensors import safe_open
 
-    with ThreadPoolExecutor(READERS) as readers:
-        for path in files(folder):
-            with safe_open(path, framework="pt") as f:
-                found = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (no mapping)
-            for name, given in zip(found, readers.map(published.of_tensor, found.values())) if checksums else ():
-                if given != checksums.get(name):
+    for path in files(folder):
+        with safe_open(path, framework="pt") as f:
+            for name in f.keys():  # noqa: SIM118 (no mapping)
+                tensor = f.get_tensor(name)
+                if checksums and published.of_tensor(tensor) != checksums.get(name):
                     raise RuntimeError(f"{path}: tensor {name} has other bytes than were published")
-            for name in list(found):
-                yield name, found.pop(name)
+                yield name, tensor

@@ -48,6 +48,8 @@ _DTYPES = {
     torch.float32: "F32",
     torch.float16: "F16",
     torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
     torch.int64: "I64",
     torch.int32: "I32",
     torch.int16: "I16",
@@ -229,7 +231,8 @@ class Writer:
 
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:
-    """A safetensors file of tensors in main memory, contiguous; over the file that is there, if one is."""
+    """A safetensors file of tensors in main memory, contiguous; over the file that is there, if one is. Raises KeyError for a dtype that the
+    format does not have, OSError."""
     head, at = {"__metadata__": {"format": "pt"}}, 0
     for name, t in tensors.items():
         head[name] = {"dtype": _DTYPES[t.dtype], "shape": list(t.shape), "data_offsets": [at, at + t.nbytes]}

@@ -128,8 +128,9 @@ class Group(ABC):
         self._all("export_adapter", str(folder))
 
     def publish(self, folder: Path, version: str, bucket_mb: float = 256) -> Published:
-        """Writes the weights for engines under a name of their own, in files of at most `bucket_mb` MiB, which is also the memory that
-        it takes: `EnginePool.update_weights(folder, version, checksum)` brings them there. The folder appears whole or not at all."""
+        """Writes the weights for engines under a name of their own, `bucket_mb` MiB at a time, which is also the memory that it takes:
+        `EnginePool.update_weights(folder, version, checksum)` brings them there. The folder appears whole or not at all. A spare version
+        beside it is written over (`prstack.store.published.retire`)."""
         return self._all("publish", str(folder), version, int(bucket_mb * 2**20))[0]
 
     def memory_mb(self) -> list[float]:

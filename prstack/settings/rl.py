@@ -73,6 +73,6 @@ class RLConfig:
     """Mean difference between the log-probabilities of trainer and engine on what was sampled, in nats, beyond which training stops before the step. Default: 1e-4 in
     float32, 0.05 in bfloat16."""
     bucket_mb: Positive = 256
-    """Files in which weights are handed to the engines, in MiB: the memory that this takes beside them."""
+    """Weights are handed to the engines in buckets of so many MiB, two files each: the memory that this takes beside them."""
     checkpoint_every: Positive = 10
     """Updates between checkpoints; the last one always writes one."""

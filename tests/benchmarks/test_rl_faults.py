@@ -58,3 +58,8 @@ def test_kills_lie_apart_and_depend_on_the_seed():
 def test_growth_is_that_of_the_later_time():
     seen = [(t, {"engine": 60.0, "rank": 40.0 + (t > 50) * 30}) for t in range(101)]
     assert growth(seen) == growth(seen, "rank") == pytest.approx(30) and growth(seen, "engine") == 0
+
+
+def test_an_engine_that_was_away_is_no_growth():
+    seen = [(t, {"engine": 0.0 if 20 < t < 35 else 60.0, "rank": 40.0}) for t in range(101)]
+    assert growth(seen) == growth(seen, "engine") == 0
